@@ -1,0 +1,24 @@
+.PHONY: all test race bench docs fmt ci
+
+all: fmt test
+
+fmt:
+	gofmt -w cmd event export internal ledger policy pull record retention rollover
+	go vet ./...
+
+test:
+	go test ./...
+
+race:
+	go test -race ./...
+
+# Speed, as ratios against a baseline in the same run. Nothing here is a test.
+bench:
+	go test -run '^$$' -bench . -benchtime 3x -timeout 30m ./record ./export ./policy ./retention ./internal/gen
+
+# The generated documents: data dictionary, configuration reference, events, schema.
+docs:
+	go test ./record ./policy ./event -run 'Current' -update
+
+ci:
+	bash .ci/run
