@@ -1,0 +1,128 @@
+package durable
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// LockedError says that another process holds a lock.
+type LockedError struct {
+	Path string // the lock file
+	PID  int    // the holder, 0 if it has not written its id yet
+}
+
+// Error implements error.
+func (e *LockedError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("lock %s: locked by another process", e.Path)
+	}
+	return fmt.Sprintf("lock %s: locked by pid %d", e.Path, e.PID)
+}
+
+// Hint says what a person can do.
+func (e *LockedError) Hint() string {
+	return "wait until the other process ends, or end it; the lock goes away with the process, there is no file to remove"
+}
+
+// Lock is an exclusive lock on a state file, held by this process.
+type Lock struct{ f *os.File }
+
+// AcquireLock takes the exclusive lock on a state file without waiting and
+// writes the process id into it. If another process, or another AcquireLock
+// of this one, holds it the error is a [*LockedError].
+//
+// The lock is flock(2): the kernel drops it when the process ends however it
+// ends, so nothing stale is left by kill -9. The file itself stays.
+func AcquireLock(path string) (*Lock, error) {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, StateMode)
+		if err != nil {
+			return nil, err
+		}
+		if err := flock(f); err != nil {
+			if errors.Is(err, unix.EWOULDBLOCK) {
+				err = &LockedError{Path: path, PID: readPID(f)}
+			} else {
+				err = &os.PathError{Op: "lock", Path: path, Err: err}
+			}
+			return nil, errors.Join(err, f.Close())
+		}
+		same, err := stillThere(f, path)
+		if err == nil && same {
+			err = writePID(f)
+		}
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+		if same {
+			return &Lock{f: f}, nil
+		}
+		// Somebody removed the file between open and lock: a lock on a file
+		// without a name excludes nobody.
+		if err := f.Close(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Release gives the lock back. The file stays: removing it would let two
+// processes lock two different files of the same name.
+func (l *Lock) Release() error {
+	f := l.f
+	l.f = nil
+	if f == nil {
+		return nil
+	}
+	return errors.Join(f.Truncate(0), f.Close())
+}
+
+func flock(f *os.File) error {
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func stillThere(f *os.File, path string) (bool, error) {
+	mine, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	named, err := os.Stat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return os.SameFile(mine, named), nil
+}
+
+func writePID(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return err
+}
+
+// readPID returns the id in a lock file, 0 if there is none to read.
+func readPID(f *os.File) int {
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil || pid < 0 {
+		return 0
+	}
+	return pid
+}

@@ -1,0 +1,19 @@
+//go:build unix && !linux
+
+package durable
+
+import (
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+const errNotDir = unix.ENOTDIR
+
+// renameNoReplace does not exist here; link and unlink do the same work.
+func renameNoReplace(string, string) error { return errors.ErrUnsupported }
+
+// DropCache does nothing where the kernel offers no way to drop the pages of
+// one file.
+func DropCache(*os.File) error { return nil }
