@@ -1,0 +1,426 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// Encoder turns records into the bytes of acctpull's dialect. It owns no file:
+// the caller writes the bytes wherever it likes, in the order header, then per
+// interval its start, records and end, then footer. An Encoder holds no state
+// but the interval that is open, so the header and footer of a file that was
+// rolled over may come from another Encoder. It is not safe for concurrent use.
+type Encoder struct {
+	header     Header
+	err        error // what Header.Validate said
+	start, end time.Time
+	inInterval bool
+	last       *rowTags
+	tags       map[rowKey]*rowTags
+}
+
+// NewEncoder returns an Encoder for files with this header. A header that does
+// not pass Header.Validate makes every AppendRecord fail.
+func NewEncoder(h Header) *Encoder {
+	return &Encoder{header: h, err: h.Validate(), tags: map[rowKey]*rowTags{}}
+}
+
+// AppendHeader appends the XML declaration, the start of the root element and
+// the log element. Fields of the Header that are zero are left out. Characters
+// that XML forbids, which Header.Validate reports, become U+FFFD.
+func (e *Encoder) AppendHeader(dst []byte) []byte {
+	h := &e.header
+	dst = append(dst, `<?xml version="1.0" encoding="UTF-8"?>`+"\n<"+elemRoot+` xmlns="`+Namespace+`" `+attrVersion+`="`+DialectVersion+`"`...)
+	if h.Policy != 0 {
+		dst = appendIntAttr(dst, attrPolicy, h.Policy)
+	}
+	if h.FileID != 0 {
+		dst = appendIntAttr(dst, attrFile, h.FileID)
+	}
+	dst = appendOptionalAttr(dst, attrRecord, string(h.Record))
+	dst = appendTimeAttr(dst, attrCreated, h.Created)
+	if h.Interval != 0 {
+		dst = append(dst, " "+attrSeconds+`="`...)
+		dst = appendSeconds(dst, h.Interval)
+		dst = append(dst, '"')
+	}
+	dst = appendOptionalAttr(dst, attrSemantics, h.Semantics)
+	dst = appendOptionalAttr(dst, attrSystem, h.System)
+	dst = append(dst, ">\n"...)
+	if h.Description != "" || h.Reason != "" {
+		dst = append(dst, "<"+elemLog...)
+		dst = appendOptionalAttr(dst, attrDescription, h.Description)
+		dst = appendOptionalAttr(dst, attrReason, h.Reason)
+		dst = append(dst, "/>\n"...)
+	}
+	return dst
+}
+
+// AppendIntervalStart opens a collection interval. Both times are written in
+// UTC and cut to whole milliseconds; a zero start is left out. A zero end, or a
+// time outside the years 1–9999, makes AppendRecord fail.
+func (e *Encoder) AppendIntervalStart(dst []byte, start, end time.Time) []byte {
+	e.start, e.end, e.inInterval = start.UTC().Truncate(time.Millisecond), end.UTC().Truncate(time.Millisecond), true
+	dst = append(dst, "<"+elemInterval...)
+	dst = appendTimeAttr(dst, attrStart, e.start)
+	dst = appendTimeAttr(dst, attrEnd, e.end)
+	return append(dst, ">\n"...)
+}
+
+// AppendIntervalEnd closes the interval.
+func (e *Encoder) AppendIntervalEnd(dst []byte) []byte {
+	e.inInterval = false
+	return append(dst, "</"+elemInterval+">\n"...)
+}
+
+// AppendFooter closes the root element.
+func (e *Encoder) AppendFooter(dst []byte) []byte {
+	return append(dst, "</"+elemRoot+">\n"...)
+}
+
+// AppendRecord appends one record of the open interval. If it returns an error,
+// dst comes back as it was. An error is: an invalid header or interval, a
+// record whose Start or End is set and is not that of the interval, a number of
+// values that is not that of the row set, text in a numeric field, text that
+// XML cannot carry, and a negative final or policy.
+//
+// Absent values are left out, Empty ones (and empty text) become empty
+// elements, unknown pairs follow the known fields in their order.
+func (e *Encoder) AppendRecord(dst []byte, r *Record) ([]byte, error) {
+	t := e.last
+	if t == nil || t.key.set != r.Set || t.key.sub != r.Sub {
+		var err error
+		if t, err = e.lookup(r); err != nil {
+			return dst, err
+		}
+	}
+	if err := e.check(r); err != nil {
+		return dst, recordErr(t, err)
+	}
+	mark := len(dst)
+	if r.Final == 0 && (r.Policy == 0 || r.Policy == e.header.Policy) {
+		dst = append(dst, t.open...)
+	} else {
+		dst = e.appendOpenTag(dst, t, r, false)
+	}
+	dst, err := appendValues(dst, t, r)
+	if err == errSparse {
+		dst = e.appendOpenTag(dst[:mark], t, r, true)
+		dst, err = appendSparseValues(dst, t, r)
+	}
+	for i := range r.Unknown {
+		if err != nil {
+			break
+		}
+		dst, err = appendPair(dst, &r.Unknown[i])
+	}
+	if err != nil {
+		return dst[:mark], recordErr(t, err)
+	}
+	return append(dst, t.close...), nil
+}
+
+func recordErr(t *rowTags, err error) error {
+	return fmt.Errorf("encode %s record %q: %w", t.key.set.Record, bounded(t.sub), err)
+}
+
+// check tells what is wrong with r as a whole.
+func (e *Encoder) check(r *Record) error {
+	switch {
+	case e.err != nil:
+		return e.err
+	case !e.inInterval:
+		return errors.New("no interval is open")
+	case e.end.IsZero() || !writableTime(e.end):
+		return fmt.Errorf("the interval has no end that can be written: %v", e.end)
+	case !e.start.IsZero() && !writableTime(e.start):
+		return fmt.Errorf("the interval has no start that can be written: %v", e.start)
+	case len(r.Values) != len(r.Set.Fields):
+		return fmt.Errorf("%d values for %d fields", len(r.Values), len(r.Set.Fields))
+	case r.Final < 0 || r.Policy < 0:
+		return fmt.Errorf("final %d or policy %d is negative", r.Final, r.Policy)
+	case !r.End.IsZero() && !sameMillisecond(r.End, e.end):
+		return fmt.Errorf("it ends at %v, the interval at %v", r.End.UTC(), e.end)
+	case !r.Start.IsZero() && !sameMillisecond(r.Start, e.start):
+		return fmt.Errorf("it starts at %v, the interval at %v", r.Start.UTC(), e.start)
+	}
+	return nil
+}
+
+func sameMillisecond(t, of time.Time) bool {
+	return t == of || t.Truncate(time.Millisecond).Equal(of)
+}
+
+// rowKey tells which precomputed tags a record has.
+type rowKey struct {
+	set *RowSet
+	sub string // Record.Sub as given, which may be empty or a misprint
+}
+
+// rowTags are the bytes that are the same in every record of one row set.
+type rowTags struct {
+	key    rowKey
+	sub    string      // the sub-record name that is written
+	open   []byte      // the start tag without final, policy, scope and mode
+	hints  []byte      // scope and mode attributes
+	close  []byte      // the end tag and a line feed
+	fields []fieldTags // one per field of the row set
+}
+
+// fieldTags are the bytes around the value of one field.
+type fieldTags struct {
+	open, close, empty []byte
+	numeric            bool
+}
+
+// lookup finds or makes the tags of the record's row set.
+func (e *Encoder) lookup(r *Record) (*rowTags, error) {
+	if r.Set == nil {
+		return nil, errors.New("encode record: it has no row set")
+	}
+	k := rowKey{r.Set, r.Sub}
+	t, ok := e.tags[k]
+	if !ok {
+		var err error
+		if t, err = e.newTags(k); err != nil {
+			return nil, err
+		}
+		e.tags[k] = t
+	}
+	e.last = t
+	return t, nil
+}
+
+func (e *Encoder) newTags(k rowKey) (*rowTags, error) {
+	t := &rowTags{key: k, sub: k.sub}
+	if t.sub == "" {
+		t.sub = k.set.Sub
+	}
+	for _, s := range []string{t.sub, string(k.set.Record), k.set.Scope, k.set.CounterMode} {
+		if err := checkText(s); err != nil {
+			return nil, fmt.Errorf("encode record: row set: %w", err)
+		}
+	}
+	name := t.sub
+	if isElementName(name) {
+		t.open = append(t.open, "<"+name...)
+	} else {
+		name = elemRow
+		t.open = append(t.open, "<"+elemRow...)
+		t.open = appendOptionalAttr(t.open, attrSub, t.sub)
+	}
+	if k.set.Record != e.header.Record {
+		t.open = appendOptionalAttr(t.open, attrRecord, string(k.set.Record))
+	}
+	t.open = append(t.open, '>')
+	t.hints = appendOptionalAttr(t.hints, attrScope, k.set.Scope)
+	t.hints = appendOptionalAttr(t.hints, attrMode, k.set.CounterMode)
+	t.close = append(t.close, "</"+name+">\n"...)
+	for i := range k.set.Fields {
+		f, err := newFieldTags(&k.set.Fields[i])
+		if err != nil {
+			return nil, err
+		}
+		t.fields = append(t.fields, f)
+	}
+	return t, nil
+}
+
+func newFieldTags(f *FieldDef) (fieldTags, error) {
+	if isElementName(f.Abbrev) {
+		return fieldTags{[]byte("<" + f.Abbrev + ">"), []byte("</" + f.Abbrev + ">"), []byte("<" + f.Abbrev + "/>"), f.Numeric}, nil
+	}
+	if err := checkText(f.Abbrev); err != nil {
+		return fieldTags{}, fmt.Errorf("encode record: field name: %w", err)
+	}
+	tag := appendAttr([]byte("<"+elemField), attrName, f.Abbrev)
+	return fieldTags{append(tag[:len(tag):len(tag)], '>'), []byte("</" + elemField + ">"), append(tag[:len(tag):len(tag)], "/>"...), f.Numeric}, nil
+}
+
+// appendOpenTag appends a start tag with the attributes that most records lack.
+func (e *Encoder) appendOpenTag(dst []byte, t *rowTags, r *Record, hints bool) []byte {
+	dst = append(dst, t.open[:len(t.open)-1]...)
+	if hints {
+		dst = append(dst, t.hints...)
+	}
+	if r.Policy != 0 && r.Policy != e.header.Policy {
+		dst = appendIntAttr(dst, attrPolicy, r.Policy)
+	}
+	if r.Final != 0 {
+		dst = appendIntAttr(dst, attrFinal, r.Final)
+	}
+	return append(dst, '>')
+}
+
+// errSparse tells that a field is absent, so the start tag must be another one.
+var errSparse = errors.New("a field is absent")
+
+// appendValues appends the fields of a record that lacks none.
+func appendValues(dst []byte, t *rowTags, r *Record) ([]byte, error) {
+	values := r.Values
+	for i := range t.fields {
+		f, v := &t.fields[i], &values[i]
+		if v.State == Number {
+			dst = append(dst, f.open...)
+			dst = strconv.AppendUint(dst, v.N, 10)
+			dst = append(dst, f.close...)
+			continue
+		}
+		if v.State == Absent {
+			return dst, errSparse
+		}
+		var err error
+		if dst, err = appendNonNumber(dst, t, i, v); err != nil {
+			return dst, err
+		}
+	}
+	return dst, nil
+}
+
+// appendSparseValues appends the fields that are there.
+func appendSparseValues(dst []byte, t *rowTags, r *Record) ([]byte, error) {
+	for i := range t.fields {
+		f, v := &t.fields[i], &r.Values[i]
+		var err error
+		switch v.State {
+		case Absent:
+		case Number:
+			dst = append(dst, f.open...)
+			dst = strconv.AppendUint(dst, v.N, 10)
+			dst = append(dst, f.close...)
+		default:
+			if dst, err = appendNonNumber(dst, t, i, v); err != nil {
+				return dst, err
+			}
+		}
+	}
+	return dst, nil
+}
+
+func appendNonNumber(dst []byte, t *rowTags, i int, v *Value) ([]byte, error) {
+	f := &t.fields[i]
+	if v.State == Empty || v.State == Text && v.Text == "" && !f.numeric {
+		return append(dst, f.empty...), nil
+	}
+	name := t.key.set.Fields[i].Abbrev
+	if v.State != Text {
+		return dst, fmt.Errorf("field %q: state %d is unknown", name, v.State)
+	}
+	if f.numeric {
+		return dst, fmt.Errorf("field %q is numeric and holds the text %q", name, bounded(v.Text))
+	}
+	dst = append(dst, f.open...)
+	dst, err := appendText(dst, v.Text)
+	if err != nil {
+		return dst, fmt.Errorf("field %q: %w", name, err)
+	}
+	return append(dst, f.close...), nil
+}
+
+func appendPair(dst []byte, p *Pair) ([]byte, error) {
+	dst = append(dst, "<"+elemField+" "+attrName+`="`...)
+	dst, err := appendText(dst, p.Name)
+	if err != nil {
+		return dst, fmt.Errorf("name of an unknown field: %w", err)
+	}
+	if p.Text == "" {
+		return append(dst, `"/>`...), nil
+	}
+	dst = append(dst, `">`...)
+	if dst, err = appendText(dst, p.Text); err != nil {
+		return dst, fmt.Errorf("unknown field %q: %w", bounded(p.Name), err)
+	}
+	return append(dst, "</"+elemField+">"...), nil
+}
+
+// plain[c] tells that byte c stands for itself in text and attribute values.
+var plain = func() (p [256]bool) {
+	for c := 0x20; c < utf8.RuneSelf; c++ {
+		p[c] = c != '&' && c != '<' && c != '>' && c != '"'
+	}
+	return p
+}()
+
+// appendText appends s as it must stand in text and in attribute values.
+func appendText(dst []byte, s string) ([]byte, error) {
+	for i := 0; i < len(s); i++ {
+		if !plain[s[i]] {
+			if err := checkText(s); err != nil {
+				return dst, err
+			}
+			return appendEscaped(dst, s), nil
+		}
+	}
+	return append(dst, s...), nil
+}
+
+// appendEscaped appends s with everything escaped that XML would read as
+// something else. Tab and line ends become character references, or attribute
+// and line end normalisation (XML 1.0 sections 2.11 and 3.3.3) would change them.
+func appendEscaped(dst []byte, s string) []byte {
+	for _, r := range s {
+		switch r {
+		case '&':
+			dst = append(dst, "&amp;"...)
+		case '<':
+			dst = append(dst, "&lt;"...)
+		case '>':
+			dst = append(dst, "&gt;"...)
+		case '"':
+			dst = append(dst, "&quot;"...)
+		case '\t', '\n', '\r':
+			dst = append(dst, "&#"...)
+			dst = strconv.AppendUint(dst, uint64(r), 10)
+			dst = append(dst, ';')
+		default:
+			if r < 0x20 || r == 0xFFFE || r == 0xFFFF {
+				r = utf8.RuneError
+			}
+			dst = utf8.AppendRune(dst, r)
+		}
+	}
+	return dst
+}
+
+func appendAttr(dst []byte, name, value string) []byte {
+	dst = append(dst, ' ')
+	dst = append(dst, name...)
+	dst = append(dst, '=', '"')
+	dst = appendEscaped(dst, value)
+	return append(dst, '"')
+}
+
+func appendOptionalAttr(dst []byte, name, value string) []byte {
+	if value == "" {
+		return dst
+	}
+	return appendAttr(dst, name, value)
+}
+
+func appendIntAttr(dst []byte, name string, n int) []byte {
+	return appendAttr(dst, name, strconv.Itoa(n))
+}
+
+func appendTimeAttr(dst []byte, name string, t time.Time) []byte {
+	if t.IsZero() {
+		return dst
+	}
+	return appendAttr(dst, name, t.UTC().Format(timeLayout))
+}
+
+// appendSeconds appends d in seconds, cut to whole milliseconds.
+func appendSeconds(dst []byte, d time.Duration) []byte {
+	dst = strconv.AppendInt(dst, int64(d/time.Second), 10)
+	if ms := d % time.Second / time.Millisecond; ms != 0 {
+		frac := strconv.AppendInt([]byte{'.'}, int64(1000+ms), 10)
+		frac[1] = '.'
+		for frac[len(frac)-1] == '0' {
+			frac = frac[:len(frac)-1]
+		}
+		dst = append(dst, frac[1:]...)
+	}
+	return dst
+}
