@@ -32,11 +32,13 @@ const (
 	elemRoot     = "accounting"
 	elemLog      = "log"
 	elemInterval = "interval"
-	// elemRow is the element of a record whose sub-record name is empty, is not
-	// an XML name or is one of the names of this list; attrSub then carries it.
+	// elemRow is the element of a record whose sub-record name cannot be an
+	// element name, or that the catalogue does not know; attrSub carries the
+	// name, unless it is empty.
 	elemRow = "row"
 	// elemField is the element of a field whose name cannot be an element name,
-	// and of every field that the row set does not know; attrName carries it.
+	// and of every field that the catalogue does not know; attrName carries the
+	// name.
 	elemField = "field"
 )
 

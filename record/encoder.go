@@ -85,7 +85,7 @@ func (e *Encoder) AppendFooter(dst []byte) []byte {
 // dst comes back as it was. An error is: an invalid header or interval, a
 // record whose Start or End is set and is not that of the interval, a number of
 // values that is not that of the row set, text in a numeric field, text that
-// XML cannot carry, and a negative final or policy.
+// XML cannot carry, a negative final, and a policy above 99.
 //
 // Absent values are left out, Empty ones (and empty text) become empty
 // elements, unknown pairs follow the known fields in their order.
@@ -140,8 +140,10 @@ func (e *Encoder) check(r *Record) error {
 		return fmt.Errorf("the interval has no start that can be written: %v", e.start)
 	case len(r.Values) != len(r.Set.Fields):
 		return fmt.Errorf("%d values for %d fields", len(r.Values), len(r.Set.Fields))
-	case r.Final < 0 || r.Policy < 0:
-		return fmt.Errorf("final %d or policy %d is negative", r.Final, r.Policy)
+	case r.Final < 0:
+		return fmt.Errorf("final %d is negative", r.Final)
+	case r.Policy < 0 || r.Policy > 99:
+		return fmt.Errorf("policy %d is not in 1–99", r.Policy)
 	case !r.End.IsZero() && !sameMillisecond(r.End, e.end):
 		return fmt.Errorf("it ends at %v, the interval at %v", r.End.UTC(), e.end)
 	case !r.Start.IsZero() && !sameMillisecond(r.Start, e.start):
@@ -194,6 +196,9 @@ func (e *Encoder) lookup(r *Record) (*rowTags, error) {
 	return t, nil
 }
 
+// newTags precomputes the tags of a row set. A row set outside the catalogue,
+// or under a sub-record name that is not its own, is written by name and value
+// throughout, so that the file stays valid against the schema.
 func (e *Encoder) newTags(k rowKey) (*rowTags, error) {
 	t := &rowTags{key: k, sub: k.sub}
 	if t.sub == "" {
@@ -204,8 +209,9 @@ func (e *Encoder) newTags(k rowKey) (*rowTags, error) {
 			return nil, fmt.Errorf("encode record: row set: %w", err)
 		}
 	}
+	known := k.set.Known && t.sub == k.set.Sub
 	name := t.sub
-	if isElementName(name) {
+	if known && isElementName(name) {
 		t.open = append(t.open, "<"+name...)
 	} else {
 		name = elemRow
@@ -220,24 +226,21 @@ func (e *Encoder) newTags(k rowKey) (*rowTags, error) {
 	t.hints = appendOptionalAttr(t.hints, attrMode, k.set.CounterMode)
 	t.close = append(t.close, "</"+name+">\n"...)
 	for i := range k.set.Fields {
-		f, err := newFieldTags(&k.set.Fields[i])
-		if err != nil {
-			return nil, err
+		f := &k.set.Fields[i]
+		if err := checkText(f.Abbrev); err != nil {
+			return nil, fmt.Errorf("encode record: field name: %w", err)
 		}
-		t.fields = append(t.fields, f)
+		t.fields = append(t.fields, newFieldTags(f, known))
 	}
 	return t, nil
 }
 
-func newFieldTags(f *FieldDef) (fieldTags, error) {
-	if isElementName(f.Abbrev) {
-		return fieldTags{[]byte("<" + f.Abbrev + ">"), []byte("</" + f.Abbrev + ">"), []byte("<" + f.Abbrev + "/>"), f.Numeric}, nil
+func newFieldTags(f *FieldDef, known bool) fieldTags {
+	start, name := "<"+f.Abbrev, f.Abbrev
+	if !known || !isElementName(f.Abbrev) {
+		start, name = string(appendAttr([]byte("<"+elemField), attrName, f.Abbrev)), elemField
 	}
-	if err := checkText(f.Abbrev); err != nil {
-		return fieldTags{}, fmt.Errorf("encode record: field name: %w", err)
-	}
-	tag := appendAttr([]byte("<"+elemField), attrName, f.Abbrev)
-	return fieldTags{append(tag[:len(tag):len(tag)], '>'), []byte("</" + elemField + ">"), append(tag[:len(tag):len(tag)], "/>"...), f.Numeric}, nil
+	return fieldTags{open: []byte(start + ">"), close: []byte("</" + name + ">"), empty: []byte(start + "/>"), numeric: f.Numeric}
 }
 
 // appendOpenTag appends a start tag with the attributes that most records lack.
@@ -413,14 +416,5 @@ func appendTimeAttr(dst []byte, name string, t time.Time) []byte {
 
 // appendSeconds appends d in seconds, cut to whole milliseconds.
 func appendSeconds(dst []byte, d time.Duration) []byte {
-	dst = strconv.AppendInt(dst, int64(d/time.Second), 10)
-	if ms := d % time.Second / time.Millisecond; ms != 0 {
-		frac := strconv.AppendInt([]byte{'.'}, int64(1000+ms), 10)
-		frac[1] = '.'
-		for frac[len(frac)-1] == '0' {
-			frac = frac[:len(frac)-1]
-		}
-		dst = append(dst, frac[1:]...)
-	}
-	return dst
+	return strconv.AppendFloat(dst, float64(d.Milliseconds())/1000, 'f', -1, 64)
 }
