@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"acctpull/internal/need"
 )
 
 func write(t *testing.T, path, content string) {
@@ -81,8 +83,7 @@ func TestMoveNoReplace(t *testing.T) {
 func TestMoveAcrossFileSystems(t *testing.T) {
 	other, err := os.MkdirTemp("/dev/shm", "durable")
 	if err != nil {
-		t.Logf("no second file system here: %v", err)
-		return
+		need.Missing(t, "a second file system at /dev/shm: %v", err)
 	}
 	defer os.RemoveAll(other)
 	a := filepath.Join(t.TempDir(), "a")
@@ -92,8 +93,7 @@ func TestMoveAcrossFileSystems(t *testing.T) {
 		t.Fatal(err)
 	}
 	if here.Dev == there.Dev {
-		t.Log("the temporary directory is on /dev/shm")
-		return
+		need.Missing(t, "a temporary directory outside /dev/shm")
 	}
 	if err := MoveNoReplace(a, filepath.Join(other, "a")); !errors.Is(err, syscall.EXDEV) {
 		t.Fatalf("got %v, want EXDEV", err)
