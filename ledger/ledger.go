@@ -1,0 +1,242 @@
+// Package ledger is the permanent memory of a pull and export service: which
+// files a device offered, which were fetched, verified and exported, and which
+// were refused or lost. It is one SQLite file that operators can read with
+// SQL; docs/formats/ledger.md describes it.
+//
+// # Identity
+//
+// A listing names a file by device, path, name, size and modification time
+// (Key). A device reuses names after a clock step, so a stored file is
+// identified by device, name and the SHA-256 of its bytes. The same content
+// under another name of the same device is an alias: it is kept and listed,
+// and never exported a second time. Other content under the same name is
+// another file. The ledger forgets nothing by time.
+//
+// # Order of things
+//
+// A row never runs ahead of the bytes it speaks of: callers make files durable
+// first and tell the ledger afterwards. Repeating a step that a crash
+// interrupted is always safe. Export is exactly once because PlanBatch fixes
+// the set of files before anything is published and every content is in at
+// most one batch.
+//
+// # Damage
+//
+// Every row carries a checksum, and Open reads the whole ledger. A ledger that
+// lost or changed bytes is refused; nothing is guessed. An error for which
+// IsFatal is true means that the state on disk can no longer be trusted by
+// this process: stop it.
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"acctpull/internal/durable"
+
+	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
+)
+
+// fileMode is the mode of a new ledger file (reliability rules: state 0600).
+const fileMode = 0o600
+
+// chunk is how many rows one transaction writes in calls that take lists of
+// any length, so that no caller holds the write lock for long.
+const chunk = 1000
+
+// Ledger is an open ledger. Its methods may be called from many goroutines;
+// writes are done one after the other. Several processes may open the same
+// file. The zero value is not usable; call Open.
+type Ledger struct {
+	path string
+	w    *sql.DB // one connection, the only writer of this process
+	r    *sql.DB // read only connections
+	st   statements
+
+	mu     sync.Mutex
+	failed error // the first fatal error; all later calls return it
+}
+
+// Open opens the ledger file at path and creates it with mode 0600 if there is
+// none. It reads every row: a damaged file, a file that is not a ledger and a
+// ledger of a newer version are errors with a hint. The directory must exist.
+//
+// A file of zero bytes is opened as an empty ledger, because a crash during the
+// first Open leaves one. Callers that have an archive must therefore ask Empty.
+func Open(ctx context.Context, path string) (*Ledger, error) {
+	l, err := open(ctx, path)
+	if err != nil {
+		return nil, l.fail("open", err)
+	}
+	return l, nil
+}
+
+func open(ctx context.Context, path string) (l *Ledger, err error) {
+	l = &Ledger{path: path}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.close())
+		}
+	}()
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return l, err
+	}
+	if err := create(abs); err != nil {
+		return l, err
+	}
+	if l.w, err = sql.Open("sqlite", dataSource(abs, writer())); err != nil {
+		return l, err
+	}
+	l.w.SetMaxOpenConns(1)
+	if err := l.migrate(ctx); err != nil {
+		return l, err
+	}
+	if l.r, err = sql.Open("sqlite", dataSource(abs, reader())); err != nil {
+		return l, err
+	}
+	l.r.SetMaxOpenConns(4)
+	if err := l.st.prepare(ctx, l.w, l.r); err != nil {
+		return l, err
+	}
+	return l, l.verify(ctx, "quick_check")
+}
+
+// create makes an empty file of the right mode, so that SQLite, which gives its
+// side files the mode of the main file, never makes one that others can read.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
+	if errors.Is(err, fs.ErrExist) {
+		info, err := os.Stat(path)
+		if err == nil && !info.Mode().IsRegular() {
+			err = fmt.Errorf("not a regular file (%s)", info.Mode().Type())
+		}
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close(), durable.SyncDir(filepath.Dir(path)))
+}
+
+// writer returns the driver options of the writing connection: WAL with
+// synchronous=FULL makes every commit an fsync, an immediate transaction never
+// has to upgrade its lock, cell_size_check finds damaged pages when they are read.
+func writer() url.Values {
+	return url.Values{
+		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)",
+			"cell_size_check(1)", "trusted_schema(0)", "journal_size_limit(67108864)"},
+		"_txlock":   {"immediate"},
+		"_error_rc": {"1"},
+	}
+}
+
+// reader returns the driver options of connections that cannot write.
+func reader() url.Values {
+	return url.Values{
+		"_pragma":   {"busy_timeout(10000)", "query_only(1)", "cell_size_check(1)", "trusted_schema(0)"},
+		"_error_rc": {"1"},
+	}
+}
+
+func dataSource(abs string, options url.Values) string {
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: options.Encode()}
+	return u.String()
+}
+
+// Close releases the ledger. A second Close does nothing.
+func (l *Ledger) Close() error {
+	if err := l.close(); err != nil {
+		return l.fail("close", err)
+	}
+	return nil
+}
+
+func (l *Ledger) close() error {
+	err := l.st.close()
+	if l.r != nil {
+		err = errors.Join(err, l.r.Close())
+	}
+	if l.w != nil {
+		err = errors.Join(err, l.w.Close())
+	}
+	return err
+}
+
+// Path returns the path given to Open.
+func (l *Ledger) Path() string { return l.path }
+
+// Empty reports whether the ledger knows nothing at all. A caller that finds an
+// empty ledger beside a non-empty archive or dataset must stop and ask for a
+// rebuild: taking it for a fresh start would fetch and export everything again.
+func (l *Ledger) Empty(ctx context.Context) (bool, error) {
+	var some bool
+	err := l.r.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pulled)
+		OR EXISTS (SELECT 1 FROM batch) OR EXISTS (SELECT 1 FROM output)`).Scan(&some)
+	if err != nil {
+		return false, l.fail("read", err)
+	}
+	return !some, nil
+}
+
+// write runs f in one immediate transaction and commits it. A commit that fails
+// leaves it unknown what is on disk, so it is fatal unless SQLite says that it
+// had no room or no lock.
+func (l *Ledger) write(ctx context.Context, op string, f func(*transaction) error) error {
+	if err := l.broken(); err != nil {
+		return err
+	}
+	tx, err := l.w.BeginTx(ctx, nil)
+	if err != nil {
+		return l.fail(op, err)
+	}
+	// Statements do not get the caller's context: the driver would start a
+	// goroutine for each of them. A cancelled context ends the transaction.
+	t := &transaction{ctx: context.WithoutCancel(ctx), tx: tx, st: &l.st}
+	if err := f(t); err != nil {
+		rb := tx.Rollback()
+		if errors.Is(rb, sql.ErrTxDone) {
+			rb = nil
+		}
+		if cause := context.Cause(ctx); cause != nil && errors.Is(err, sql.ErrTxDone) {
+			err = cause
+		}
+		return l.fail(op, errors.Join(err, rb))
+	}
+	if err := tx.Commit(); err != nil {
+		return l.fail(op, &commitError{err})
+	}
+	return nil
+}
+
+// broken returns the fatal error of an earlier call.
+func (l *Ledger) broken() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// fail makes the package's error of err and remembers a fatal one.
+func (l *Ledger) fail(op string, err error) error {
+	e := &Error{Op: op, Path: l.path, Err: err}
+	var s *subject
+	if errors.As(err, &s) {
+		e.Device, e.File = s.key.Device, s.key.Name
+	}
+	e.fatal = isFatal(err)
+	if e.fatal {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if l.failed == nil {
+			l.failed = e
+		}
+	}
+	return e
+}

@@ -1,0 +1,268 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Discover records a listing: unknown keys become Discovered rows, and a Lost
+// file that is listed again becomes Discovered again. It returns the row of
+// every key, in order; a key given twice gets the same row twice. Repeating a
+// call is harmless. A long listing is recorded in several transactions.
+func (l *Ledger) Discover(ctx context.Context, now time.Time, keys []Key) ([]Row, error) {
+	const op = "discover"
+	if err := l.broken(); err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		if err := k.check(); err != nil {
+			return nil, l.fail(op, err)
+		}
+	}
+	rows := make([]Row, len(keys))
+	var open []int // indexes of keys that need a write
+	quiet := context.WithoutCancel(ctx)
+	for i, k := range keys {
+		if err := context.Cause(ctx); err != nil {
+			return nil, l.fail(op, err)
+		}
+		r, ok, err := found(scanRow(l.st.known.QueryRowContext(quiet, k.Device, k.Path, k.Name, k.Size, k.MTime)))
+		if err != nil {
+			return nil, l.fail(op, err)
+		}
+		rows[i] = r
+		if !ok || r.State == Lost {
+			open = append(open, i)
+		}
+	}
+	for len(open) > 0 {
+		part := open[:min(chunk, len(open))]
+		open = open[len(part):]
+		err := l.write(ctx, op, func(t *transaction) error {
+			for _, i := range part {
+				r, err := t.discover(now, keys[i])
+				if err != nil {
+					return err
+				}
+				rows[i] = r
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+func (t *transaction) discover(now time.Time, k Key) (Row, error) {
+	r := Row{Key: k, First: round(now), Changed: round(now)}
+	if ok, err := t.insert(r); ok || err != nil {
+		return r, err
+	}
+	r, ok, err := t.row(k)
+	if err != nil || ok && r.State != Lost {
+		return r, err
+	}
+	if !ok {
+		return r, about(k, fmt.Errorf("%w: a row is in the key of the table pulled and not in the table", ErrDamaged))
+	}
+	r.State, r.Reason, r.Changed = Discovered, "", round(now)
+	return r, t.saveState(r)
+}
+
+// Claim gives the owner the right to work on up to limit Discovered files that
+// nobody holds at now, for the length of the lease; limit 0 means no limit.
+// device "" means any device. Files come oldest first: by what follows the
+// first "-" of the name, which is the creation time.
+//
+// A lease is a promise, not a lock: when it has run out another claim may take
+// the file, and the first claim is then void.
+func (l *Ledger) Claim(ctx context.Context, now time.Time, owner string, lease time.Duration, device string, limit int) ([]Claim, error) {
+	const op = "claim"
+	if owner == "" || checkText(owner) != nil {
+		return nil, l.fail(op, fmt.Errorf("the owner %s is no name", quote(owner)))
+	}
+	if lease <= 0 {
+		return nil, l.fail(op, fmt.Errorf("a lease of %v", lease))
+	}
+	where, args := `WHERE p.state = 0 AND p.lease_until < $1 AND p.not_before <= $1`, []any{toMilli(now)}
+	if device != "" {
+		where += ` AND p.device = $2`
+		args = append(args, device)
+	}
+	where += ` ORDER BY p.stamp, p.name, p.device, p.path, p.size, p.mtime`
+	if limit > 0 {
+		where += fmt.Sprintf(` LIMIT %d`, limit)
+	}
+	var claims []Claim
+	err := l.write(ctx, op, func(t *transaction) error {
+		rows, err := t.rows(where+skipLocked, args...)
+		if err != nil {
+			return err
+		}
+		claims = make([]Claim, len(rows))
+		for i, r := range rows {
+			before := r.Attempt
+			r.Owner, r.Lease, r.Attempt = owner, round(now.Add(lease)), r.Attempt+1
+			if err := t.saveLease(r, before); err != nil {
+				return err
+			}
+			claims[i] = Claim{Key: r.Key, Owner: owner, Attempt: r.Attempt}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return claims, nil
+}
+
+// Store records that the file of a claim is verified and durable at stored.
+// alias is true if the device delivered the same content before under another
+// key: the row is then an alias and is never exported itself. ErrLeaseLost
+// means that the claim is void and nothing was recorded.
+func (l *Ledger) Store(ctx context.Context, now time.Time, c Claim, sha256, stored string) (alias bool, err error) {
+	results, err := l.StoreMany(ctx, now, []StoreItem{{Claim: c, SHA256: sha256, Stored: stored}})
+	if err != nil {
+		return false, err
+	}
+	return results[0].AliasOf != "", results[0].Err
+}
+
+// StoreMany is Store for many files in one transaction. A void claim fails only
+// its own item; any other error means that nothing was recorded.
+func (l *Ledger) StoreMany(ctx context.Context, now time.Time, items []StoreItem) ([]StoreResult, error) {
+	const op = "store"
+	for _, it := range items {
+		err := checkSum(it.SHA256)
+		if err == nil && it.Stored == "" {
+			err = errors.New("the file has no stored path")
+		}
+		if err = errors.Join(err, checkText(it.Stored)); err != nil {
+			return nil, l.fail(op, about(it.Claim.Key, err))
+		}
+	}
+	results := make([]StoreResult, len(items))
+	err := l.write(ctx, op, func(t *transaction) error {
+		for i, it := range items {
+			aliasOf, err := t.store(now, it)
+			if errors.Is(err, ErrLeaseLost) {
+				err, results[i].Err = nil, l.fail(op, err)
+			}
+			if err != nil {
+				return err
+			}
+			results[i].AliasOf = aliasOf
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+func (t *transaction) store(now time.Time, it StoreItem) (aliasOf string, err error) {
+	r, err := t.claimed(it.Claim)
+	if err != nil {
+		return "", err
+	}
+	first, ok, err := t.content(r.Device, it.SHA256)
+	if err != nil {
+		return "", err
+	}
+	r.State, r.SHA256, r.Stored, r.Reason = Stored, it.SHA256, it.Stored, ""
+	if ok {
+		r.State, r.AliasOf, r.Reason = first.State, first.Name, first.Reason
+	}
+	r.Owner, r.Lease, r.NotBefore, r.Changed = "", time.Time{}, time.Time{}, round(now)
+	return r.AliasOf, t.saveState(r)
+}
+
+// Quarantine records that the file of a claim cannot be trusted. stored is
+// where its bytes are kept, "" if there are none. The file is not claimed again
+// until the device lists it with another size or time.
+func (l *Ledger) Quarantine(ctx context.Context, now time.Time, c Claim, stored, reason string) error {
+	if err := checkText(stored); err != nil {
+		return l.fail("quarantine", about(c.Key, err))
+	}
+	return l.end(ctx, "quarantine", now, c, Quarantined, stored, reason)
+}
+
+// Lost records that the file of a claim is no longer on the device.
+func (l *Ledger) Lost(ctx context.Context, now time.Time, c Claim, reason string) error {
+	return l.end(ctx, "lose", now, c, Lost, "", reason)
+}
+
+func (l *Ledger) end(ctx context.Context, op string, now time.Time, c Claim, s State, stored, reason string) error {
+	if reason == "" {
+		return l.fail(op, about(c.Key, errors.New("no reason is given")))
+	}
+	return l.write(ctx, op, func(t *transaction) error {
+		r, err := t.claimed(c)
+		if err != nil {
+			return err
+		}
+		r.State, r.Stored, r.Reason = s, stored, clean(reason)
+		r.Owner, r.Lease, r.NotBefore, r.Changed = "", time.Time{}, time.Time{}, round(now)
+		return t.saveState(r)
+	})
+}
+
+// Release gives a claim back: the file stays Discovered and may be claimed again
+// from notBefore on; the zero time means at once. The reason is kept until the
+// file is stored.
+func (l *Ledger) Release(ctx context.Context, c Claim, reason string, notBefore time.Time) error {
+	return l.write(ctx, "release", func(t *transaction) error {
+		r, err := t.claimed(c)
+		if err != nil {
+			return err
+		}
+		r.Owner, r.Lease, r.NotBefore, r.Reason = "", time.Time{}, round(notBefore), clean(reason)
+		return t.saveLease(r, r.Attempt)
+	})
+}
+
+// ReleaseOwner gives back every claim of an owner that is known to be dead, and
+// returns how many there were. A process that holds the lock of its data
+// directory and always uses the same owner calls it at start, so that it need
+// not wait for the leases of the process that was killed before it.
+func (l *Ledger) ReleaseOwner(ctx context.Context, owner string) (int, error) {
+	var n int
+	err := l.write(ctx, "release", func(t *transaction) error {
+		rows, err := t.rows(`WHERE p.state = 0 AND p.owner = $1`, owner)
+		if err != nil {
+			return err
+		}
+		n = len(rows)
+		for _, r := range rows {
+			r.Owner, r.Lease = "", time.Time{}
+			if err := t.saveLease(r, r.Attempt); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// claimed reads the row of a claim that still holds.
+func (t *transaction) claimed(c Claim) (Row, error) {
+	r, ok, err := t.row(c.Key)
+	if err != nil {
+		return r, err
+	}
+	if !ok || r.State != Discovered || r.Owner != c.Owner || r.Owner == "" || r.Attempt != c.Attempt {
+		return r, about(c.Key, ErrLeaseLost)
+	}
+	return r, nil
+}
+
+// round is the time as the ledger stores it: UTC milliseconds.
+func round(t time.Time) time.Time { return fromMilli(toMilli(t)) }

@@ -1,0 +1,100 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Import rebuilds a ledger from what the archive, the quarantine and the
+// dataset hold: rows is one Row for every file found, outputs every published
+// file. Of a Row it takes the Key, State, SHA256, Stored, Records and Reason;
+// a file whose SHA-256 is in the dataset must be given as Exported, one that is
+// only in the archive as Stored.
+//
+// Rows whose content the device has already become aliases, whatever order they
+// come in, as long as the row that was exported comes before the others. Keys
+// and paths that the ledger holds already are left as they are, so a repeated
+// Import changes nothing. Which batch made an old output is not known any more:
+// Row.Batch and Output.Batch stay "".
+func (l *Ledger) Import(ctx context.Context, now time.Time, rows []Row, outputs []Output) error {
+	const op = "import"
+	for _, r := range rows {
+		if err := checkImport(r); err != nil {
+			return l.fail(op, about(r.Key, err))
+		}
+	}
+	for _, o := range outputs {
+		if err := checkResults([]Output{o}, []InputResult{{State: Exported, Records: o.Rows}}); err != nil {
+			return l.fail(op, err)
+		}
+	}
+	for part := range slices.Chunk(rows, chunk) {
+		err := l.write(ctx, op, func(t *transaction) error {
+			for _, r := range part {
+				if err := t.importRow(now, r); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for part := range slices.Chunk(outputs, chunk) {
+		err := l.write(ctx, op, func(t *transaction) error {
+			for _, o := range part {
+				o.Batch = ""
+				if err := t.insertOutput(o); err != nil && !errors.Is(err, ErrConflict) {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkImport(r Row) error {
+	if err := errors.Join(r.Key.check(), checkText(r.Stored)); err != nil {
+		return err
+	}
+	if r.SHA256 != "" || r.State == Stored || r.State == Exported {
+		if err := checkSum(r.SHA256); err != nil {
+			return err
+		}
+	}
+	switch {
+	case r.State < Discovered || r.State > Lost:
+		return fmt.Errorf("there is no %s", r.State)
+	case r.SHA256 != "" && (r.State == Discovered || r.State == Lost):
+		return fmt.Errorf("the file is %s and has a SHA-256", r.State)
+	case r.State == Stored && r.Stored == "":
+		return errors.New("the file has no stored path")
+	case (r.State == Quarantined || r.State == Lost) && r.Reason == "":
+		return fmt.Errorf("the file is %s and has no reason", r.State)
+	}
+	return nil
+}
+
+func (t *transaction) importRow(now time.Time, in Row) error {
+	r := Row{Key: in.Key, State: in.State, SHA256: in.SHA256, Stored: in.Stored, Records: in.Records,
+		Reason: clean(in.Reason), First: round(now), Changed: round(now)}
+	if r.SHA256 != "" {
+		first, ok, err := t.content(r.Device, r.SHA256)
+		if err != nil {
+			return err
+		}
+		if ok && first.Key != r.Key {
+			r.State, r.AliasOf, r.Reason, r.Records = first.State, first.Name, first.Reason, 0
+		}
+	}
+	_, err := t.insert(r)
+	return err
+}

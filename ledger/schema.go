@@ -1,0 +1,120 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+)
+
+// schemaVersion is the version of the tables below.
+const schemaVersion = 1
+
+// skipLocked ends the SELECT of rows that several processes compete for. SQLite
+// has one writer and needs nothing; PostgreSQL needs " FOR UPDATE OF p SKIP
+// LOCKED". All other writes are fenced by the attempt.
+const skipLocked = ""
+
+// schema makes the tables. docs/formats/ledger.md explains every column.
+// Times are Unix milliseconds UTC, except mtime (seconds, from the listing).
+var schema = [...]string{
+	`CREATE TABLE schema_version (version INTEGER NOT NULL)`,
+	`CREATE TABLE pulled (
+		device TEXT NOT NULL,
+		path TEXT NOT NULL,
+		name TEXT NOT NULL,
+		size BIGINT NOT NULL,
+		mtime BIGINT NOT NULL,
+		stamp TEXT NOT NULL,
+		state SMALLINT NOT NULL CHECK (state BETWEEN 0 AND 4),
+		sha256 TEXT NOT NULL,
+		stored TEXT NOT NULL,
+		alias_of TEXT NOT NULL,
+		records BIGINT NOT NULL,
+		reason TEXT NOT NULL,
+		owner TEXT NOT NULL,
+		lease_until BIGINT NOT NULL,
+		attempt BIGINT NOT NULL,
+		not_before BIGINT NOT NULL,
+		first_seen BIGINT NOT NULL,
+		changed BIGINT NOT NULL,
+		crc BIGINT NOT NULL,
+		PRIMARY KEY (device, path, name, size, mtime))`,
+	`CREATE INDEX pulled_claim ON pulled (device, stamp) WHERE state = 0`,
+	`CREATE INDEX pulled_ready ON pulled (device, name, sha256) WHERE state = 1 AND alias_of = ''`,
+	`CREATE UNIQUE INDEX pulled_content ON pulled (device, sha256) WHERE sha256 <> '' AND alias_of = ''`,
+	`CREATE INDEX pulled_alias ON pulled (device, sha256) WHERE alias_of <> ''`,
+	`CREATE TABLE batch (
+		id TEXT NOT NULL PRIMARY KEY,
+		planned BIGINT NOT NULL,
+		finished BIGINT NOT NULL,
+		crc BIGINT NOT NULL)`,
+	`CREATE INDEX batch_open ON batch (planned) WHERE finished = 0`,
+	`CREATE TABLE batch_input (
+		device TEXT NOT NULL,
+		sha256 TEXT NOT NULL,
+		batch TEXT NOT NULL,
+		crc BIGINT NOT NULL,
+		PRIMARY KEY (device, sha256))`,
+	`CREATE INDEX batch_input_batch ON batch_input (batch)`,
+	`CREATE TABLE output (
+		path TEXT NOT NULL PRIMARY KEY,
+		batch TEXT NOT NULL,
+		sha256 TEXT NOT NULL,
+		row_count BIGINT NOT NULL,
+		record TEXT NOT NULL,
+		date TEXT NOT NULL,
+		crc BIGINT NOT NULL)`,
+	`CREATE INDEX output_batch ON output (batch)`,
+}
+
+// migrate makes the tables of an empty file and refuses any other file whose
+// version is not ours.
+func (l *Ledger) migrate(ctx context.Context) error {
+	tx, err := l.w.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	changed, err := migrateIn(ctx, tx)
+	if err != nil || !changed {
+		return errors.Join(err, tx.Rollback())
+	}
+	if err := tx.Commit(); err != nil {
+		return &commitError{err}
+	}
+	return nil
+}
+
+func migrateIn(ctx context.Context, tx *sql.Tx) (changed bool, err error) {
+	var objects, versioned int
+	err = tx.QueryRowContext(ctx, `SELECT COUNT(*),
+		COUNT(*) FILTER (WHERE type = 'table' AND name = 'schema_version') FROM sqlite_schema`).
+		Scan(&objects, &versioned)
+	if err != nil {
+		return false, err
+	}
+	if objects == 0 {
+		for _, statement := range schema {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return false, err
+			}
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO schema_version (version) VALUES ($1)`, schemaVersion)
+		return true, err
+	}
+	if versioned == 0 {
+		return false, ErrForeign
+	}
+	var version int
+	switch err := tx.QueryRowContext(ctx, `SELECT version FROM schema_version`).Scan(&version); {
+	case errors.Is(err, sql.ErrNoRows):
+		return false, fmt.Errorf("%w: it has no schema version", ErrDamaged)
+	case err != nil:
+		return false, err
+	case version > schemaVersion:
+		return false, fmt.Errorf("%w: schema version %d, this program knows %d", ErrNewer, version, schemaVersion)
+	case version != schemaVersion:
+		return false, fmt.Errorf("%w: schema version %d does not exist", ErrDamaged, version)
+	}
+	return false, nil
+}
