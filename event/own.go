@@ -1,0 +1,228 @@
+package event
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The applications of our own events.
+const (
+	// Logger has the events that the device model defines; number and name
+	// are the model's.
+	Logger = "LOGGER"
+	// Acctpull has the events that only acctpull knows.
+	Acctpull = "ACCTPULL"
+)
+
+// Definition describes one kind of event. Application and Number never change
+// and are never used for another kind.
+type Definition struct {
+	Application string
+	Number      int
+	Name        string
+	Severity    Severity // the default; every event of the kind has it so far
+	Stream      Stream
+	// Message is the text with $name$ for the parameters and $subject$.
+	Message string
+	// Params are the names of the parameters, in order.
+	Params []string
+	// Meaning says when the event is raised and what to do.
+	Meaning string
+}
+
+// Own returns the definitions of all events that acctpull raises, by
+// application and number.
+func Own() []Definition { return slices.Clone(own[:]) }
+
+// Indexes of own.
+const (
+	filePulled = iota
+	fileQuarantined
+	fileLost
+	nameReused
+	pullFailed
+	hostKeyUnknown
+	hostKeyChanged
+	authRefused
+	counterOverflow
+	unknownFields
+	fileRecovered
+	fileExpired
+	sweepRefused
+	clockStep
+	fileRollover
+	dataLoss
+)
+
+var own = [...]Definition{
+	filePulled: {Acctpull, 2001, "filePulled", Indeterminate, Main,
+		"Accounting file $file$ of $device$ is stored ($bytes$ bytes)",
+		[]string{"device", "file", "bytes", "sha256"},
+		"A file was fetched, read to its end, and is durable in the archive and in the ledger."},
+	fileQuarantined: {Acctpull, 2002, "fileQuarantined", Major, Main,
+		"Accounting file $file$ of $device$ is in quarantine: $reason$",
+		[]string{"device", "file", "reason"},
+		"A file could not be trusted. Its bytes are kept in quarantine with the reason beside them, and none of its records are in the dataset. It is fetched again when the device lists it with another size or time."},
+	fileLost: {Acctpull, 2003, "fileLost", Major, Main,
+		"Accounting file $file$ of $device$ was deleted before it could be fetched: $reason$",
+		[]string{"device", "file", "reason"},
+		"A listed file was gone when it was to be fetched: its records are lost unless another system has them. Pull more often, or raise the retention on the device."},
+	nameReused: {Acctpull, 2004, "nameReused", Warning, Main,
+		"Device $device$ gave other content under the name $file$: $reason$",
+		[]string{"device", "file", "reason"},
+		"A name that is in the archive already came with other content, as happens after a device clock was set back. Both files are kept and exported."},
+	pullFailed: {Acctpull, 2005, "pullFailed", Major, Main,
+		"Device $device$ could not be pulled: $reason$",
+		[]string{"device", "reason"},
+		"A device gave no files in this run. Files wait on it until its retention deletes them."},
+	hostKeyUnknown: {Acctpull, 2006, "hostKeyUnknown", Minor, Security,
+		"Device $device$ at $address$ shows the unknown host key $key$",
+		[]string{"device", "address", "key"},
+		"No key of this host is known, so nothing was sent to it. Compare the fingerprint with the one on the device console, then pin it."},
+	hostKeyChanged: {Acctpull, 2007, "hostKeyChanged", Critical, Security,
+		"Device $device$ at $address$ shows the host key $key$ instead of $known$",
+		[]string{"device", "address", "known", "key"},
+		"The device was replaced, its key was renewed, or another machine answers in its place. Nothing was sent to it. Find out which before approving the new key."},
+	authRefused: {Acctpull, 2008, "authRefused", Major, Security,
+		"Device $device$ refused the login of $user$: $reason$",
+		[]string{"device", "user", "reason"},
+		"The device refused every credential. It is not tried again in this run, so that the user is not locked out."},
+	counterOverflow: {Acctpull, 2009, "counterOverflow", Minor, Main,
+		"Accounting file $file$ of $device$ has $count$ counters above 9223372036854775807 in $record$",
+		[]string{"device", "file", "record", "count"},
+		"The counters are NULL in their columns and exact in the column overflow."},
+	unknownFields: {Acctpull, 2010, "unknownFields", Warning, Main,
+		"Accounting file $file$ of $device$ has $count$ unknown fields: $names$",
+		[]string{"device", "file", "names", "count"},
+		"Fields or sub-records that the catalogue does not know were kept and counted. acctpull inspect shows where they stand, and a profile can name them."},
+	fileRecovered: {Acctpull, 2011, "fileRecovered", Warning, Main,
+		"Accounting file $file$ of policy $policy$ was recovered after a crash: $reason$",
+		[]string{"policy", "file_id", "file", "reason"},
+		"A file that was being written when the last run ended was brought to order. The reason says whether it was completed, and what was cut off."},
+	fileExpired: {Acctpull, 2012, "fileExpired", Indeterminate, Main,
+		"File $file$ was deleted: $reason$",
+		[]string{"policy", "file_id", "file", "reason"},
+		"The retention of the file had ended. Deletion for lack of space is another event of the device model, which acctpull does not do."},
+	sweepRefused: {Acctpull, 2013, "sweepRefused", Major, Main,
+		"The retention sweep of $subject$ refused to delete $files$ files: $reason$",
+		[]string{"files", "reason"},
+		"Too many files would have gone at once, or the clock cannot be believed. Look at the clock and at the plan (sweep --dry-run) before forcing it."},
+	clockStep: {Acctpull, 2014, "clockStep", Minor, Main,
+		"The clock of $subject$ was stepped by $seconds$ s",
+		[]string{"seconds"},
+		"The wall clock moved against the monotonic clock. Names and ages of files around the step are not comparable. The number is negative if the clock was set back."},
+	fileRollover: {Logger, 2008, "tmnxLogFileRollover", Indeterminate, Main,
+		"Accounting file $file$ of policy $policy$ is closed ($bytes$ bytes)",
+		[]string{"policy", "file_id", "file", "bytes"},
+		"A file was sealed and moved to act/, where it never changes again. The severity and the text are ours: the device documentation does not give them."},
+	dataLoss: {Logger, 2014, "tmnxLogAccountingDataLoss", Major, Main,
+		"Accounting data loss occurred for $subject$.",
+		[]string{"policy", "records", "reason"},
+		"Records of a collection interval could not be written in time or at all and are missing. Text and severity are those of the device."},
+}
+
+// make fills in a definition. values are those of d.Params, in order.
+func (d *Definition) make(now time.Time, subject string, values ...string) Event {
+	params := make([]Param, len(d.Params))
+	pairs := make([]string, 0, 2*len(params)+2)
+	pairs = append(pairs, "$subject$", subject)
+	for i, name := range d.Params {
+		params[i] = Param{Name: name, Value: values[i]}
+		pairs = append(pairs, "$"+name+"$", values[i])
+	}
+	return Event{
+		Time: now, Application: d.Application, Number: d.Number, Name: d.Name,
+		Severity: d.Severity, Stream: d.Stream, Subject: subject,
+		Message: strings.NewReplacer(pairs...).Replace(d.Message),
+		Params:  params,
+	}
+}
+
+func decimal(n int64) string { return strconv.FormatInt(n, 10) }
+
+// FilePulled: a file is stored in the archive.
+func FilePulled(now time.Time, device, file string, bytes int64, sha256 string) Event {
+	return own[filePulled].make(now, device, device, file, decimal(bytes), sha256)
+}
+
+// FileQuarantined: a file cannot be trusted, for the reason given.
+func FileQuarantined(now time.Time, device, file, reason string) Event {
+	return own[fileQuarantined].make(now, device, device, file, reason)
+}
+
+// FileLost: a listed file was gone before it could be fetched.
+func FileLost(now time.Time, device, file, reason string) Event {
+	return own[fileLost].make(now, device, device, file, reason)
+}
+
+// NameReused: a name came again with other content; both are kept.
+func NameReused(now time.Time, device, file, reason string) Event {
+	return own[nameReused].make(now, device, device, file, reason)
+}
+
+// PullFailed: a device gave no files in this run.
+func PullFailed(now time.Time, device, reason string) Event {
+	return own[pullFailed].make(now, device, device, reason)
+}
+
+// HostKeyUnknown: a host showed a key, given by its fingerprint, and none is
+// known for it.
+func HostKeyUnknown(now time.Time, device, address, key string) Event {
+	return own[hostKeyUnknown].make(now, device, device, address, key)
+}
+
+// HostKeyChanged: a host showed another key than the known one; both are given
+// by their fingerprints.
+func HostKeyChanged(now time.Time, device, address, known, key string) Event {
+	return own[hostKeyChanged].make(now, device, device, address, known, key)
+}
+
+// AuthRefused: a device refused every credential of a user.
+func AuthRefused(now time.Time, device, user, reason string) Event {
+	return own[authRefused].make(now, device, device, user, reason)
+}
+
+// CounterOverflow: count counters of records of a name exceed 2^63-1.
+func CounterOverflow(now time.Time, device, file, record string, count int64) Event {
+	return own[counterOverflow].make(now, device, device, file, record, decimal(count))
+}
+
+// UnknownFields: a file has count fields or sub-records of names that the
+// catalogue does not know.
+func UnknownFields(now time.Time, device, file string, names []string, count int64) Event {
+	return own[unknownFields].make(now, device, device, file, strings.Join(names, " "), decimal(count))
+}
+
+// FileRecovered: a file that a crash left open was brought to order.
+func FileRecovered(now time.Time, policy, fileID int, file, reason string) Event {
+	return own[fileRecovered].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), file, reason)
+}
+
+// FileExpired: retention deleted a file, for the reason given.
+func FileExpired(now time.Time, policy, fileID int, file, reason string) Event {
+	return own[fileExpired].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), file, reason)
+}
+
+// SweepRefused: a sweep of a directory would have deleted files and did not.
+func SweepRefused(now time.Time, directory string, files int64, reason string) Event {
+	return own[sweepRefused].make(now, directory, decimal(files), reason)
+}
+
+// ClockStep: the wall clock of a host moved by step against monotonic time.
+func ClockStep(now time.Time, host string, step time.Duration) Event {
+	return own[clockStep].make(now, host, strconv.FormatFloat(step.Seconds(), 'f', 3, 64))
+}
+
+// FileRollover: an accounting file was closed and sealed.
+func FileRollover(now time.Time, policy, fileID int, file string, bytes int64) Event {
+	return own[fileRollover].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), file, decimal(bytes))
+}
+
+// DataLoss: records of a policy are missing, for the reason given.
+func DataLoss(now time.Time, policy int, records int64, reason string) Event {
+	return own[dataLoss].make(now, policySubject(policy), strconv.Itoa(policy), decimal(records), reason)
+}
+
+func policySubject(policy int) string { return "accounting policy " + strconv.Itoa(policy) }
