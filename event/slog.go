@@ -25,8 +25,8 @@ type slogSink struct{ h slog.Handler }
 
 // Limits of one text in a log line, in bytes.
 const (
-	maxMessage = 2048
-	maxValue   = 1024
+	maxMessage = 1024
+	maxValue   = 384
 )
 
 func (s slogSink) Emit(e Event) {
@@ -63,7 +63,7 @@ func (s Severity) level() slog.Level {
 // printable escapes what could end, hide or forge a line, and cuts the result
 // at limit bytes.
 func printable(s string, limit int) string {
-	if len(s) <= limit && !strings.ContainsFunc(s, unsafe) {
+	if len(s) <= limit && !strings.ContainsFunc(s, unprintable) {
 		return s
 	}
 	var b strings.Builder
@@ -75,7 +75,7 @@ func printable(s string, limit int) string {
 		switch {
 		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
 			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case !unsafe(r):
+		case !unprintable(r):
 			b.WriteRune(r)
 		case r > 0xffff:
 			fmt.Fprintf(&b, `\U%08x`, r)
@@ -86,9 +86,9 @@ func printable(s string, limit int) string {
 	return b.String()
 }
 
-// unsafe reports runes that a log line must not hold as they are. Bytes that
+// unprintable reports runes that a log line must not hold as they are. Bytes that
 // are not UTF-8 arrive as RuneError.
-func unsafe(r rune) bool {
+func unprintable(r rune) bool {
 	return r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r) ||
 		r == '\u2028' || r == '\u2029'
 }
