@@ -3,9 +3,8 @@ package record
 import (
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"time"
-	"unicode/utf8"
 )
 
 // Encoder turns records into the bytes of acctpull's dialect. It owns no file:
@@ -15,9 +14,9 @@ import (
 // rolled over may come from another Encoder. It is not safe for concurrent use.
 type Encoder struct {
 	header     Header
-	err        error // what Header.Validate said
+	headerErr  error // what Header.Validate said
+	err        error // why no record can be written now
 	start, end time.Time
-	inInterval bool
 	last       *rowTags
 	tags       map[rowKey]*rowTags
 }
@@ -25,8 +24,12 @@ type Encoder struct {
 // NewEncoder returns an Encoder for files with this header. A header that does
 // not pass Header.Validate makes every AppendRecord fail.
 func NewEncoder(h Header) *Encoder {
-	return &Encoder{header: h, err: h.Validate(), tags: map[rowKey]*rowTags{}}
+	e := &Encoder{header: h, headerErr: h.Validate(), tags: map[rowKey]*rowTags{}}
+	e.err = errors.Join(e.headerErr, errNoInterval)
+	return e
 }
+
+var errNoInterval = errors.New("no interval is open")
 
 // AppendHeader appends the XML declaration, the start of the root element and
 // the log element. Fields of the Header that are zero are left out. Characters
@@ -63,16 +66,27 @@ func (e *Encoder) AppendHeader(dst []byte) []byte {
 // UTC and cut to whole milliseconds; a zero start is left out. A zero end, or a
 // time outside the years 1–9999, makes AppendRecord fail.
 func (e *Encoder) AppendIntervalStart(dst []byte, start, end time.Time) []byte {
-	e.start, e.end, e.inInterval = start.UTC().Truncate(time.Millisecond), end.UTC().Truncate(time.Millisecond), true
+	e.start, e.end = start.UTC().Truncate(time.Millisecond), end.UTC().Truncate(time.Millisecond)
+	e.err = errors.Join(e.headerErr, checkInterval(e.start, e.end))
 	dst = append(dst, "<"+elemInterval...)
 	dst = appendTimeAttr(dst, attrStart, e.start)
 	dst = appendTimeAttr(dst, attrEnd, e.end)
 	return append(dst, ">\n"...)
 }
 
+func checkInterval(start, end time.Time) error {
+	switch {
+	case end.IsZero():
+		return errors.New("the interval has no end")
+	case !writableTime(end) || !start.IsZero() && !writableTime(start):
+		return fmt.Errorf("the interval from year %d to %d is not in the years 1–9999", start.Year(), end.Year())
+	}
+	return nil
+}
+
 // AppendIntervalEnd closes the interval.
 func (e *Encoder) AppendIntervalEnd(dst []byte) []byte {
-	e.inInterval = false
+	e.err = errors.Join(e.headerErr, errNoInterval)
 	return append(dst, "</"+elemInterval+">\n"...)
 }
 
@@ -106,10 +120,10 @@ func (e *Encoder) AppendRecord(dst []byte, r *Record) ([]byte, error) {
 	} else {
 		dst = e.appendOpenTag(dst, t, r, false)
 	}
-	dst, err := appendValues(dst, t, r)
+	dst, err := appendValues(dst, t, r, true)
 	if err == errSparse {
 		dst = e.appendOpenTag(dst[:mark], t, r, true)
-		dst, err = appendSparseValues(dst, t, r)
+		dst, err = appendValues(dst, t, r, false)
 	}
 	for i := range r.Unknown {
 		if err != nil {
@@ -132,12 +146,6 @@ func (e *Encoder) check(r *Record) error {
 	switch {
 	case e.err != nil:
 		return e.err
-	case !e.inInterval:
-		return errors.New("no interval is open")
-	case e.end.IsZero() || !writableTime(e.end):
-		return fmt.Errorf("the interval has no end that can be written: %v", e.end)
-	case !e.start.IsZero() && !writableTime(e.start):
-		return fmt.Errorf("the interval has no start that can be written: %v", e.start)
 	case len(r.Values) != len(r.Set.Fields):
 		return fmt.Errorf("%d values for %d fields", len(r.Values), len(r.Set.Fields))
 	case r.Final < 0:
@@ -170,11 +178,12 @@ type rowTags struct {
 	hints  []byte      // scope and mode attributes
 	close  []byte      // the end tag and a line feed
 	fields []fieldTags // one per field of the row set
+	size   int         // room that all fields need if they are numbers
 }
 
 // fieldTags are the bytes around the value of one field.
 type fieldTags struct {
-	open, close, empty []byte
+	open, close, empty tag
 	numeric            bool
 }
 
@@ -230,8 +239,11 @@ func (e *Encoder) newTags(k rowKey) (*rowTags, error) {
 		if err := checkText(f.Abbrev); err != nil {
 			return nil, fmt.Errorf("encode record: field name: %w", err)
 		}
-		t.fields = append(t.fields, newFieldTags(f, known))
+		tags := newFieldTags(f, known)
+		t.fields = append(t.fields, tags)
+		t.size += len(tags.open.text) + maxDigits + len(tags.close.text)
 	}
+	t.size += shortTag // a short tag is written with what lies behind it
 	return t, nil
 }
 
@@ -240,7 +252,7 @@ func newFieldTags(f *FieldDef, known bool) fieldTags {
 	if !known || !isElementName(f.Abbrev) {
 		start, name = string(appendAttr([]byte("<"+elemField), attrName, f.Abbrev)), elemField
 	}
-	return fieldTags{open: []byte(start + ">"), close: []byte("</" + name + ">"), empty: []byte(start + "/>"), numeric: f.Numeric}
+	return fieldTags{open: newTag(start + ">"), close: newTag("</" + name + ">"), empty: newTag(start + "/>"), numeric: f.Numeric}
 }
 
 // appendOpenTag appends a start tag with the attributes that most records lack.
@@ -261,52 +273,44 @@ func (e *Encoder) appendOpenTag(dst []byte, t *rowTags, r *Record, hints bool) [
 // errSparse tells that a field is absent, so the start tag must be another one.
 var errSparse = errors.New("a field is absent")
 
-// appendValues appends the fields of a record that lacks none.
-func appendValues(dst []byte, t *rowTags, r *Record) ([]byte, error) {
-	values := r.Values
+// appendValues appends the fields that are there. If full is set and one is
+// absent, it stops with errSparse.
+func appendValues(dst []byte, t *rowTags, r *Record, full bool) ([]byte, error) {
+	buf, at := room(dst, t)
 	for i := range t.fields {
-		f, v := &t.fields[i], &values[i]
+		f, v := &t.fields[i], &r.Values[i]
 		if v.State == Number {
-			dst = append(dst, f.open...)
-			dst = strconv.AppendUint(dst, v.N, 10)
-			dst = append(dst, f.close...)
+			at = f.open.put(buf, at)
+			at = putUint(buf, at, v.N)
+			at = f.close.put(buf, at)
 			continue
 		}
 		if v.State == Absent {
-			return dst, errSparse
+			if full {
+				return buf[:at], errSparse
+			}
+			continue
 		}
-		var err error
-		if dst, err = appendNonNumber(dst, t, i, v); err != nil {
+		dst, err := appendNonNumber(buf[:at], t, i, v)
+		if err != nil {
 			return dst, err
 		}
+		buf, at = room(dst, t)
 	}
-	return dst, nil
+	return buf[:at], nil
 }
 
-// appendSparseValues appends the fields that are there.
-func appendSparseValues(dst []byte, t *rowTags, r *Record) ([]byte, error) {
-	for i := range t.fields {
-		f, v := &t.fields[i], &r.Values[i]
-		var err error
-		switch v.State {
-		case Absent:
-		case Number:
-			dst = append(dst, f.open...)
-			dst = strconv.AppendUint(dst, v.N, 10)
-			dst = append(dst, f.close...)
-		default:
-			if dst, err = appendNonNumber(dst, t, i, v); err != nil {
-				return dst, err
-			}
-		}
-	}
-	return dst, nil
+// room makes room behind dst for a record of numbers, and returns all there is
+// and where to go on writing.
+func room(dst []byte, t *rowTags) (buf []byte, at int) {
+	buf = slices.Grow(dst, t.size)
+	return buf[:cap(buf)], len(buf)
 }
 
 func appendNonNumber(dst []byte, t *rowTags, i int, v *Value) ([]byte, error) {
 	f := &t.fields[i]
 	if v.State == Empty || v.State == Text && v.Text == "" && !f.numeric {
-		return append(dst, f.empty...), nil
+		return append(dst, f.empty.text...), nil
 	}
 	name := t.key.set.Fields[i].Abbrev
 	if v.State != Text {
@@ -315,12 +319,12 @@ func appendNonNumber(dst []byte, t *rowTags, i int, v *Value) ([]byte, error) {
 	if f.numeric {
 		return dst, fmt.Errorf("field %q is numeric and holds the text %q", name, bounded(v.Text))
 	}
-	dst = append(dst, f.open...)
+	dst = append(dst, f.open.text...)
 	dst, err := appendText(dst, v.Text)
 	if err != nil {
 		return dst, fmt.Errorf("field %q: %w", name, err)
 	}
-	return append(dst, f.close...), nil
+	return append(dst, f.close.text...), nil
 }
 
 func appendPair(dst []byte, p *Pair) ([]byte, error) {
@@ -337,84 +341,4 @@ func appendPair(dst []byte, p *Pair) ([]byte, error) {
 		return dst, fmt.Errorf("unknown field %q: %w", bounded(p.Name), err)
 	}
 	return append(dst, "</"+elemField+">"...), nil
-}
-
-// plain[c] tells that byte c stands for itself in text and attribute values.
-var plain = func() (p [256]bool) {
-	for c := 0x20; c < utf8.RuneSelf; c++ {
-		p[c] = c != '&' && c != '<' && c != '>' && c != '"'
-	}
-	return p
-}()
-
-// appendText appends s as it must stand in text and in attribute values.
-func appendText(dst []byte, s string) ([]byte, error) {
-	for i := 0; i < len(s); i++ {
-		if !plain[s[i]] {
-			if err := checkText(s); err != nil {
-				return dst, err
-			}
-			return appendEscaped(dst, s), nil
-		}
-	}
-	return append(dst, s...), nil
-}
-
-// appendEscaped appends s with everything escaped that XML would read as
-// something else. Tab and line ends become character references, or attribute
-// and line end normalisation (XML 1.0 sections 2.11 and 3.3.3) would change them.
-func appendEscaped(dst []byte, s string) []byte {
-	for _, r := range s {
-		switch r {
-		case '&':
-			dst = append(dst, "&amp;"...)
-		case '<':
-			dst = append(dst, "&lt;"...)
-		case '>':
-			dst = append(dst, "&gt;"...)
-		case '"':
-			dst = append(dst, "&quot;"...)
-		case '\t', '\n', '\r':
-			dst = append(dst, "&#"...)
-			dst = strconv.AppendUint(dst, uint64(r), 10)
-			dst = append(dst, ';')
-		default:
-			if r < 0x20 || r == 0xFFFE || r == 0xFFFF {
-				r = utf8.RuneError
-			}
-			dst = utf8.AppendRune(dst, r)
-		}
-	}
-	return dst
-}
-
-func appendAttr(dst []byte, name, value string) []byte {
-	dst = append(dst, ' ')
-	dst = append(dst, name...)
-	dst = append(dst, '=', '"')
-	dst = appendEscaped(dst, value)
-	return append(dst, '"')
-}
-
-func appendOptionalAttr(dst []byte, name, value string) []byte {
-	if value == "" {
-		return dst
-	}
-	return appendAttr(dst, name, value)
-}
-
-func appendIntAttr(dst []byte, name string, n int) []byte {
-	return appendAttr(dst, name, strconv.Itoa(n))
-}
-
-func appendTimeAttr(dst []byte, name string, t time.Time) []byte {
-	if t.IsZero() {
-		return dst
-	}
-	return appendAttr(dst, name, t.UTC().Format(timeLayout))
-}
-
-// appendSeconds appends d in seconds, cut to whole milliseconds.
-func appendSeconds(dst []byte, d time.Duration) []byte {
-	return strconv.AppendFloat(dst, float64(d.Milliseconds())/1000, 'f', -1, 64)
 }

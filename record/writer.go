@@ -98,8 +98,8 @@ func (w *Writer) usable(outOfOrder bool, op string) error {
 	switch {
 	case w.err != nil:
 		return w.err
-	case w.enc.err != nil:
-		return &WriteError{Op: op, Err: w.enc.err}
+	case w.enc.headerErr != nil:
+		return &WriteError{Op: op, Err: w.enc.headerErr}
 	case outOfOrder || w.closed:
 		return &WriteError{Op: op, Err: errOrder}
 	}
