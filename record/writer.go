@@ -114,7 +114,10 @@ func (w *Writer) header() {
 }
 
 func (w *Writer) flush() error {
-	_, err := w.w.Write(w.buf)
+	n, err := w.w.Write(w.buf)
+	if err == nil && n < len(w.buf) {
+		err = io.ErrShortWrite
+	}
 	w.buf = w.buf[:0]
 	if err != nil {
 		w.err = &WriteError{Op: "write", Err: err}
