@@ -1,0 +1,248 @@
+package policy
+
+import (
+	"slices"
+
+	"acctpull/record"
+)
+
+// part says which share of the traffic a counter counts.
+type part uint8
+
+const (
+	offered part = iota
+	forwarded
+	dropped
+	inForwarded // in-profile forwarded
+	outForwarded
+	inDropped
+	outDropped
+)
+
+// meaning is what a counter of a record counts.
+type meaning struct {
+	part   part
+	octets bool // else packets
+}
+
+// meanings of the counters of the agent's records. The letters are those of the
+// 7210 SAS: on SR OS ioo and ipo mean something else, and the agent writes no
+// SR OS records.
+var meanings = map[string]meaning{
+	"ioo": {offered, true}, "ipo": {offered, false},
+	"eof": {forwarded, true}, "epf": {forwarded, false},
+	"of": {forwarded, true}, "pf": {forwarded, false}, "od": {dropped, true}, "pd": {dropped, false},
+	"tof": {forwarded, true}, "tpf": {forwarded, false}, "tod": {dropped, true}, "tpd": {dropped, false},
+	"iof": {inForwarded, true}, "ipf": {inForwarded, false}, "iod": {inDropped, true}, "ipd": {inDropped, false},
+	"oof": {outForwarded, true}, "opf": {outForwarded, false}, "ood": {outDropped, true}, "opd": {outDropped, false},
+}
+
+// egressSubs are the sub-records that count what leaves; all others count what
+// comes in.
+var egressSubs = map[string]bool{
+	"seo": true, "sep": true, "cpSepo": true, "aeo": true, "aep": true, "neo": true, "nep": true,
+	"cmNeo": true, "cmNepo": true, "cmSdpepo": true, "cpSdpepo": true,
+}
+
+// keyField says what a key of a record holds.
+type keyField uint8
+
+const (
+	noKey keyField = iota
+	keyID
+	keyService
+	keyMember // number of the meter or queue
+)
+
+var keyFields = map[string]keyField{
+	"sap": keyID, "pId": keyID, "port": keyID, "ifName": keyID, "sdp": keyID,
+	"svc": keyService, "mId": keyMember, "qid": keyMember,
+}
+
+// scope says how many rows of a row set an object has.
+type scope uint8
+
+const (
+	perObject scope = iota + 1
+	perBinding
+	perMeter
+	perEgressMeter
+	perQueue
+)
+
+var scopes = map[string]scope{
+	"per SAP": perObject, "per SDP": perObject, "per port": perObject, "per interface": perObject,
+	"per SDP binding": perBinding, "per meter": perMeter, "per SAP egress meter": perEgressMeter, "per queue": perQueue,
+}
+
+// row is a row set as a source fills it.
+type row struct {
+	set    *record.RowSet
+	scope  scope
+	egress bool
+	fields []rowField // one per field of the set
+}
+
+// rowField is a field of a row: a key, a counter, or (both unset) something the
+// agent cannot know.
+type rowField struct {
+	key     keyField
+	counter bool
+	meaning meaning
+	link    int // 1 + position of the counter in linkStats, 0 if a link lacks it
+}
+
+// newRow returns the row of a set, and false if the agent does not know its
+// scope or one of its keys.
+func newRow(set *record.RowSet) (row, bool) {
+	r := row{set: set, scope: scopes[set.Scope], egress: egressSubs[set.Sub]}
+	if r.scope == 0 {
+		return r, false
+	}
+	for i := range set.Fields {
+		f := rowField{}
+		switch set.Fields[i].Role {
+		case record.Key:
+			f.key = keyFields[set.Fields[i].Abbrev]
+			if f.key == noKey {
+				return r, false
+			}
+		case record.Counter:
+			f.meaning, f.counter = meanings[set.Fields[i].Abbrev]
+		}
+		r.fields = append(r.fields, f)
+	}
+	return r, true
+}
+
+// members returns how many rows the object has. A row without a number of its
+// own counts as one.
+func (r *row) members(o *Object) int {
+	binding := o.Type == SDP && o.Service != ""
+	switch r.scope {
+	case perBinding:
+		return boolInt(binding)
+	case perMeter:
+		return o.Meters
+	case perEgressMeter:
+		return o.EgressMeters
+	case perQueue:
+		return o.Queues
+	}
+	return boolInt(!binding)
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// numbered tells whether each row has the number of a meter or queue.
+func (r *row) numbered() bool {
+	return r.scope == perMeter || r.scope == perEgressMeter || r.scope == perQueue
+}
+
+// fillKeys begins a record of this row: everything but the keys is absent. A
+// member of 0 leaves the number of the meter or queue absent too.
+func (r *row) fillKeys(rec *record.Record, o *Object, member int) {
+	rec.Reset(r.set)
+	rec.Sub = r.set.Sub
+	for i := range r.fields {
+		switch r.fields[i].key {
+		case keyID:
+			rec.Values[i] = record.Str(o.ID)
+		case keyService:
+			rec.Values[i] = record.Str(o.Service)
+		case keyMember:
+			if member > 0 {
+				rec.Values[i] = record.Num(uint64(member))
+			}
+		}
+	}
+}
+
+// The platforms of the catalogue whose row sets the agent writes. A record of
+// the platform Linux holds what a Linux link can know of it; a record that the
+// catalogue has on the 7210 only is filled as far as it goes.
+const platformLinux = "Linux"
+
+var devicePlatforms = []string{"7210 SAS", "7210 SAS-Mxp"}
+
+// deviceRows returns the rows that the 7210 SAS has of a record, in catalogue
+// order.
+func deviceRows(d *record.Definition) []row {
+	var out []row
+	for _, set := range d.RowSets {
+		if !slices.ContainsFunc(devicePlatforms, func(p string) bool { return slices.Contains(set.Platforms, p) }) {
+			continue
+		}
+		if r, ok := newRow(set); ok {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// syntheticRows returns the rows of objects in a counter mode.
+func syntheticRows(d *record.Definition, mode CounterMode) []row {
+	return slices.DeleteFunc(deviceRows(d), func(r row) bool {
+		return r.set.CounterMode != "" && r.set.CounterMode != mode.String() || !slices.ContainsFunc(r.fields, func(f rowField) bool { return f.counter })
+	})
+}
+
+// linuxRows returns the rows that a Linux link can fill: those with at least
+// one counter that a link has. Meters of a SAP are left to its SAP row; a port
+// has one row for all its queues, without a queue number.
+func linuxRows(d *record.Definition) []row {
+	var rows []row
+	for _, set := range d.On(platformLinux) {
+		if r, ok := newRow(set); ok {
+			rows = append(rows, r)
+		}
+	}
+	if len(rows) == 0 {
+		rows = deviceRows(d)
+	}
+	return slices.DeleteFunc(rows, func(r row) bool {
+		if r.numbered() && d.PolicyType == Access.String() {
+			return true
+		}
+		for i := range r.fields {
+			if at, ok := linkPosition(r.fields[i].meaning, r.egress); ok && r.fields[i].counter {
+				r.fields[i].link = 1 + at
+			}
+		}
+		return !slices.ContainsFunc(r.fields, func(f rowField) bool { return f.link > 0 })
+	})
+}
+
+// rowFinder tells what a kind of source can collect.
+type rowFinder struct{ kind string }
+
+func newRowFinder(kind string) rowFinder { return rowFinder{kind} }
+
+func (f rowFinder) rows(d *record.Definition) []row {
+	switch f.kind {
+	case SourceLinux:
+		return linuxRows(d)
+	case SourceSynthetic:
+		return syntheticRows(d, InOutProfile)
+	}
+	return nil
+}
+
+func (f rowFinder) collects(d *record.Definition) bool { return len(f.rows(d)) > 0 }
+
+func (f rowFinder) collectsBinding(d *record.Definition) bool {
+	return slices.ContainsFunc(f.rows(d), func(r row) bool { return r.scope == perBinding })
+}
+
+// why says why a record cannot be collected.
+func (f rowFinder) why() string {
+	if f.kind == SourceLinux {
+		return "it holds no counter that a Linux link has (a link knows no profiles and no meters)"
+	}
+	return "it is no record of the 7210 SAS"
+}
