@@ -73,9 +73,14 @@ func MoveNoReplace(oldpath, newpath string) error {
 	return nil
 }
 
-// linkUnlink is the move for file systems without renameat2 flags.
+// linkUnlink is the move for file systems without renameat2 flags. Such a file
+// system may not keep the order of two changes of names either, so the new
+// name is made durable before the old one goes.
 func linkUnlink(oldpath, newpath string) error {
 	if err := os.Link(oldpath, newpath); err != nil {
+		return err
+	}
+	if err := SyncDir(filepath.Dir(newpath)); err != nil {
 		return err
 	}
 	return os.Remove(oldpath)
