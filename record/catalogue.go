@@ -43,14 +43,33 @@ func (c Confidence) String() string { return confidenceNames[c] }
 
 // FieldDef describes one field of a row set.
 type FieldDef struct {
-	Abbrev     string // the device's abbreviation, case-sensitive: "iof", "mId"
-	Column     string // the dataset's column: "in_profile_octets_forwarded"
-	Meaning    string // one phrase
-	Unit       string // octets, packets, id, string or other
-	Role       Role
-	Numeric    bool // the column is INT64, else a string
+	Abbrev  string // the device's abbreviation, case-sensitive: "iof", "mId"
+	Column  string // the dataset's column: "in_profile_octets_forwarded"
+	Meaning string // one phrase
+	Unit    string // octets, packets, id, string or other
+	Role    Role
+	Numeric bool // the column is INT64, else a string
+	// Evidence says how well it is known that a platform has the field: one or
+	// more for each platform of the row set.
+	Evidence []Evidence
+}
+
+// Evidence is what a statement of the catalogue rests on.
+type Evidence struct {
+	Platform   string
 	Confidence Confidence
-	Source     string // document the row comes from
+	Source     string // document the statement comes from
+}
+
+// Confidence returns the strongest confidence in the field on a platform.
+func (f *FieldDef) Confidence(platform string) Confidence {
+	best := Hypothesis
+	for _, e := range f.Evidence {
+		if e.Platform == platform {
+			best = max(best, e.Confidence)
+		}
+	}
+	return best
 }
 
 // RowSet is a set of fields that appear together: one sub-record, in one scope,
@@ -228,14 +247,15 @@ func (b *catalogueBuilder) add(line int, get func(string) string) {
 		}
 		d.DefaultInterval = time.Duration(n) * time.Minute
 	}
-	f := FieldDef{Abbrev: get("field"), Column: get("column"), Meaning: get("meaning"), Unit: get("unit"), Numeric: get("type") == "int64", Source: get("source")}
+	f := FieldDef{Abbrev: get("field"), Column: get("column"), Meaning: get("meaning"), Unit: get("unit"), Numeric: get("type") == "int64"}
 	role := slices.Index(roleNames[:], get("role"))
 	conf := slices.Index(confidenceNames[:], get("confidence"))
 	if role < 0 || conf < 0 || f.Abbrev == "" || f.Column == "" {
 		b.fail(line, "role %q, confidence %q, field %q, column %q", get("role"), get("confidence"), f.Abbrev, f.Column)
 		return
 	}
-	f.Role, f.Confidence = Role(role), Confidence(conf)
+	f.Role = Role(role)
+	f.Evidence = []Evidence{{get("platform"), Confidence(conf), get("source")}}
 	k := strings.Join([]string{get("platform"), string(name), get("sub_record"), get("scope"), get("counter_mode")}, "\x00")
 	rs, ok := b.sets[k]
 	if !ok {
@@ -268,6 +288,12 @@ func (b *catalogueBuilder) finish() {
 		}
 		if !slices.Contains(s.Platforms, rs.platform) {
 			s.Platforms = append(s.Platforms, rs.platform)
+		}
+		for i := range s.Fields {
+			f, e := &s.Fields[i], rs.set.Fields[i].Evidence[0]
+			if !slices.Contains(f.Evidence, e) {
+				f.Evidence = append(f.Evidence, e)
+			}
 		}
 	}
 	for _, d := range b.c.defs {

@@ -1,6 +1,8 @@
 package record
 
 import (
+	"bytes"
+	"encoding/csv"
 	"slices"
 	"strings"
 	"testing"
@@ -63,5 +65,34 @@ func TestLoadCatalogueReportsAllMistakes(t *testing.T) {
 	_, err := LoadCatalogue(strings.NewReader(bad))
 	if err == nil || !strings.Contains(err.Error(), "line 2") || !strings.Contains(err.Error(), "line 3") {
 		t.Errorf("error names not both lines: %v", err)
+	}
+}
+
+// Merging equal row sets of several platforms loses no row of the CSV: each is
+// evidence of its own field.
+func TestEvidenceOfEveryRow(t *testing.T) {
+	rows, err := csv.NewReader(bytes.NewReader(recordsCSV)).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	col := func(row []string, name string) string { return row[slices.Index(rows[0], name)] }
+	for n, row := range rows[1:] {
+		d, _ := Builtin().Lookup(Name(col(row, "record_name")))
+		want := Evidence{col(row, "platform"), Confidence(slices.Index(confidenceNames[:], col(row, "confidence"))), col(row, "source")}
+		found := false
+		for _, s := range d.On(want.Platform) {
+			if i := s.Index(col(row, "field")); i >= 0 && s.Sub == col(row, "sub_record") && s.Scope == col(row, "scope") {
+				found = found || slices.Contains(s.Fields[i].Evidence, want)
+			}
+		}
+		if !found {
+			t.Errorf("row %d is not in the catalogue: %v", n+2, row)
+		}
+	}
+	nio := Builtin().SubRecord("nio")[0]
+	for platform, want := range map[string]Confidence{"7210 SAS": Hypothesis, "7705 SAR": Inferred, "7450 ESS/7750 SR": Documented} {
+		if c := nio.Fields[1].Confidence(platform); c != want {
+			t.Errorf("nio on %s: %v", platform, c)
+		}
 	}
 }
