@@ -281,30 +281,22 @@ func (t *tree) list(n node) (*listing, error) {
 	return &listing{tree: t, root: root, dir: dir}, nil
 }
 
-// name returns the next plain name, whatever it names, or io.EOF.
-func (l *listing) name() (string, error) {
+// next returns the next served file whose name matches the pattern, or io.EOF.
+func (l *listing) next(pattern string) (fs.FileInfo, error) {
 	for {
-		for len(l.names) > 0 {
-			name := l.names[0]
-			l.names = l.names[1:]
-			if plain(name) {
-				return name, nil
+		for len(l.names) == 0 {
+			names, err := l.dir.Readdirnames(1024)
+			if err != nil {
+				return nil, bare(err)
 			}
+			l.names = names
 		}
-		names, err := l.dir.Readdirnames(1024)
-		if err != nil {
-			return "", bare(err)
-		}
-		l.names = names
-	}
-}
-
-// next returns the next served file, or io.EOF.
-func (l *listing) next() (fs.FileInfo, error) {
-	for {
-		name, err := l.name()
-		if err != nil {
+		name := l.names[0]
+		l.names = l.names[1:]
+		if ok, err := path.Match(pattern, name); err != nil {
 			return nil, err
+		} else if !ok || !plain(name) {
+			continue
 		}
 		fi, err := l.root.Lstat(name)
 		switch {
@@ -321,29 +313,28 @@ func (l *listing) next() (fs.FileInfo, error) {
 
 func (l *listing) Close() error { return errors.Join(l.dir.Close(), l.root.Close()) }
 
-// match returns the sorted names in a directory that match a pattern. Names of
-// what is not served are among them; opening tells.
+// match returns the sorted names of served files that match a pattern.
 func (t *tree) match(n node, pattern string) ([]string, error) {
 	l, err := t.list(n)
 	if err != nil {
 		return nil, err
 	}
+	matches, err := l.match(pattern)
+	return matches, errors.Join(err, l.Close())
+}
+
+func (l *listing) match(pattern string) ([]string, error) {
 	var matches []string
 	for {
-		name, err := l.name()
+		fi, err := l.next(pattern)
 		if err == io.EOF {
 			slices.Sort(matches)
-			return matches, l.Close()
-		}
-		if err == nil {
-			var ok bool
-			if ok, err = path.Match(pattern, name); ok {
-				matches = append(matches, name)
-			}
+			return matches, nil
 		}
 		if err != nil {
-			return nil, errors.Join(err, l.Close())
+			return nil, err
 		}
+		matches = append(matches, fi.Name())
 	}
 }
 

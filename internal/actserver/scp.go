@@ -85,8 +85,7 @@ func (s *scpSource) names(cmd scpCommand) ([]string, node, error) {
 	return names, n, err
 }
 
-// offer sends one file, or an error line when it cannot be opened. What a
-// pattern matches but is not served is passed over, as if it were not there.
+// offer sends one file, or an error line when it cannot be opened.
 func (s *scpSource) offer(cmd scpCommand, dir node, name string) error {
 	release, err := s.c.handle()
 	if err != nil {
@@ -98,9 +97,6 @@ func (s *scpSource) offer(cmd scpCommand, dir node, name string) error {
 	f, err := s.c.server.tree.open(dir)
 	if err != nil {
 		s.c.refuse("scp", err)
-		if cmd.glob && errors.Is(err, ErrNotServed) {
-			return nil
-		}
 		return s.complain(name, err)
 	}
 	sent, err := s.send(f, cmd.times)

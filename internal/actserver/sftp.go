@@ -17,37 +17,94 @@ import (
 // sftp serves the SFTP subsystem on one session and returns its exit status.
 func (c *conn) sftp(rw io.ReadWriteCloser) uint32 {
 	h := &sftpHandlers{c: c, open: make(map[string]*sftpFile)}
-	server := sftp.NewRequestServer(&bareVersion{ReadWriteCloser: rw}, sftp.Handlers{FileGet: h, FilePut: h, FileCmd: h, FileList: h})
+	server := sftp.NewRequestServer(&readOnlyWire{ReadWriteCloser: rw}, sftp.Handlers{FileGet: h, FilePut: h, FileCmd: h, FileList: h})
 	if err := server.Serve(); err != nil && !errors.Is(err, io.EOF) {
 		return 1
 	}
 	return 0
 }
 
-// bareVersion replaces the first packet of the server, which advertises
-// extensions that write, by a plain "version 3".
-type bareVersion struct {
+// Packet types that readOnlyWire looks for.
+const (
+	packetVersion  = 2
+	packetWrite    = 6
+	packetExtended = 200
+)
+
+// readOnlyWire stands between the client and the library, where two packets
+// need other words and one error needs to be heard. The library announces extensions that write: its first
+// packet becomes a plain "version 3". And it answers a WRITE to a handle opened
+// for reading with data: a WRITE becomes an extension that nobody knows, whose
+// name is the handle, and is answered as unsupported. And it goes on serving
+// what was already received when an answer can no longer be sent: reading ends
+// with the first failed write.
+type readOnlyWire struct {
 	io.ReadWriteCloser
-	first []byte // the first packet as far as it is known
-	done  bool
+	// of the packet being read: bytes of its length seen, the length, and what
+	// is left of it after the type
+	seen   int
+	length uint32
+	left   uint32
+	// the first packet written, as far as it is known
+	first   []byte
+	started bool
+
+	broken atomic.Bool // a write failed
+}
+
+// Read is called by one goroutine.
+func (w *readOnlyWire) Read(p []byte) (int, error) {
+	if w.broken.Load() {
+		return 0, io.ErrClosedPipe
+	}
+	n, err := w.ReadWriteCloser.Read(p)
+	for rest := p[:n]; len(rest) > 0; {
+		if w.left > 0 {
+			skip := min(w.left, uint32(len(rest)))
+			w.left -= skip
+			rest = rest[skip:]
+			continue
+		}
+		if w.seen < 4 {
+			w.length = w.length<<8 | uint32(rest[0])
+			w.seen++
+		} else {
+			if rest[0] == packetWrite {
+				rest[0] = packetExtended
+			}
+			w.left, w.seen, w.length = w.length-1, 0, 0
+		}
+		rest = rest[1:]
+		if w.seen == 4 && w.length == 0 {
+			w.seen = 0 // the library ends the session at an empty packet
+		}
+	}
+	return n, err
 }
 
 // Write is called by one goroutine at a time.
-func (b *bareVersion) Write(p []byte) (int, error) {
-	if b.done {
-		return b.ReadWriteCloser.Write(p)
+func (w *readOnlyWire) Write(p []byte) (int, error) {
+	n, err := w.write(p)
+	if err != nil {
+		w.broken.Store(true)
 	}
-	b.first = append(b.first, p...)
-	if len(b.first) < 4 || uint64(len(b.first)) < 4+uint64(binary.BigEndian.Uint32(b.first)) {
+	return n, err
+}
+
+func (w *readOnlyWire) write(p []byte) (int, error) {
+	if w.started {
+		return w.ReadWriteCloser.Write(p)
+	}
+	w.first = append(w.first, p...)
+	if len(w.first) < 4 || uint64(len(w.first)) < 4+uint64(binary.BigEndian.Uint32(w.first)) {
 		return len(p), nil
 	}
-	const version = 2 // SSH_FXP_VERSION
-	rest := b.first
-	if length := 4 + binary.BigEndian.Uint32(rest); length >= 9 && rest[4] == version {
-		rest = append([]byte{0, 0, 0, 5, version, 0, 0, 0, 3}, rest[length:]...)
+	out := w.first
+	if length := 4 + binary.BigEndian.Uint32(out); length >= 9 && out[4] == packetVersion {
+		out = append([]byte{0, 0, 0, 5, packetVersion, 0, 0, 0, 3}, out[length:]...)
 	}
-	b.done, b.first = true, nil
-	if _, err := b.ReadWriteCloser.Write(rest); err != nil {
+	w.started, w.first = true, nil
+	if _, err := w.ReadWriteCloser.Write(out); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -258,7 +315,7 @@ type dirList struct {
 // ListAt implements sftp.ListerAt.
 func (l *dirList) ListAt(to []fs.FileInfo, _ int64) (int, error) {
 	for n := range to {
-		fi, err := l.next()
+		fi, err := l.next("*")
 		if err != nil {
 			return n, err
 		}

@@ -27,12 +27,11 @@ func (d *Device) serve(ctx context.Context, ln net.Listener) error {
 	wg.Go(func() {
 		<-ctx.Done()
 		closeErr = ln.Close()
-		d.cut()
 	})
 	acceptErr := d.accept(ctx, ln, feeds, &wg)
 	cancel()
+	d.cut() // there will be no new ones
 	wg.Wait()
-	d.cut() // a connection accepted while the others were being cut
 	if err := errors.Join(append(serverErrs[:], acceptErr, closeErr)...); err != nil {
 		return fmt.Errorf("serve %q: %w", d.o.Name, err)
 	}
