@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -67,24 +68,24 @@ func (in Input) localKey() Key {
 }
 
 func (t *transaction) addLocal(now time.Time, in Input) (isNew bool, err error) {
+	r := Row{Key: in.localKey(), State: Stored, SHA256: in.SHA256, Stored: in.Stored, First: round(now), Changed: round(now)}
+	if isNew, err = t.insert(r); isNew || err != nil {
+		return isNew, err
+	}
 	first, ok, err := t.content(in.Device, in.SHA256)
-	if err != nil {
+	switch {
+	case err != nil:
 		return false, err
-	}
-	k := in.localKey()
-	if ok && first.Key == k {
-		if first.Stored == in.Stored || first.State != Stored {
-			return false, nil
-		}
-		first.Stored = in.Stored
-		return false, t.saveState(first)
-	}
-	r := Row{Key: k, State: Stored, SHA256: in.SHA256, Stored: in.Stored, First: round(now), Changed: round(now)}
-	if ok {
+	case !ok:
+		return false, about(r.Key, fmt.Errorf("%w: an index has an entry without a row", ErrDamaged))
+	case first.Key != r.Key:
 		r.State, r.AliasOf, r.Reason = first.State, first.Name, first.Reason
+		_, err = t.insert(r)
+	case first.State == Stored && first.Stored != in.Stored:
+		first.Stored = in.Stored
+		err = t.saveStored(first)
 	}
-	inserted, err := t.insert(r)
-	return inserted && !ok, err
+	return false, err
 }
 
 // PlanBatch returns the files to export next; ok is false if there are none.
@@ -123,44 +124,57 @@ func (t *transaction) openBatch() (Batch, bool, error) {
 	if err != nil {
 		return Batch{}, false, err
 	}
-	inputs, err := t.inputs(h.id)
-	return Batch{ID: h.id, Inputs: inputs, Retry: true}, err == nil, err
+	rows, err := t.inputs(h.id)
+	return Batch{ID: h.id, Inputs: inputsOf(rows), Retry: true}, err == nil, err
 }
 
 // newBatch fixes the next set of files.
 func (t *transaction) newBatch(now time.Time, maxFiles int, maxBytes int64) (Batch, bool, error) {
-	where := `WHERE p.state = 1 AND p.alias_of = '' AND b.batch IS NULL ORDER BY p.device, p.name, p.sha256`
-	if maxFiles > 0 {
-		where += fmt.Sprintf(` LIMIT %d`, maxFiles)
+	if maxFiles == 0 {
+		maxFiles = math.MaxInt32
 	}
-	rows, err := t.rows(where + skipLocked)
+	rows, err := t.rows(func(r Row) bool { return r.State == Stored && r.AliasOf == "" && r.Batch == "" },
+		`WHERE state = 1 AND alias_of = '' AND batch = '' ORDER BY device, name, sha256 LIMIT $1`+skipLocked, maxFiles)
 	if err != nil || len(rows) == 0 {
 		return Batch{}, false, err
 	}
-	var inputs []Input
-	var bytes int64
-	for _, r := range rows {
-		bytes += r.Size
-		if maxBytes > 0 && bytes > maxBytes && len(inputs) > 0 {
-			break
-		}
-		inputs = append(inputs, r.input())
+	if maxBytes > 0 {
+		rows = rows[:fitting(rows, maxBytes)]
 	}
-	slices.SortFunc(inputs, compareInputs)
+	inputs := inputsOf(rows)
 	b := Batch{ID: BatchID(inputs), Inputs: inputs}
-	if err := t.insertBatch(batchHead{id: b.ID, planned: toMilli(now)}); err != nil {
+	if err := t.insertBatch(batchHead{id: b.ID, planned: toMilli(now), inputs: int64(len(inputs))}); err != nil {
 		return Batch{}, false, err
 	}
-	for _, in := range inputs {
-		if err := t.insertInput(b.ID, in); err != nil {
+	for _, r := range rows {
+		r.Batch = b.ID
+		if err := t.saveBatch(r); err != nil {
 			return Batch{}, false, err
 		}
 	}
 	return b, true, nil
 }
 
-func (r *Row) input() Input {
-	return Input{Device: r.Device, Name: r.Name, SHA256: r.SHA256, Stored: r.Stored, Size: r.Size}
+// fitting returns how many of the first rows have at most limit bytes together,
+// and at least 1.
+func fitting(rows []Row, limit int64) int {
+	var bytes int64
+	for i, r := range rows {
+		if bytes += r.Size; bytes > limit {
+			return max(i, 1)
+		}
+	}
+	return len(rows)
+}
+
+// inputsOf returns the rows as inputs, sorted.
+func inputsOf(rows []Row) []Input {
+	inputs := make([]Input, len(rows))
+	for i, r := range rows {
+		inputs[i] = Input{Device: r.Device, Name: r.Name, SHA256: r.SHA256, Stored: r.Stored, Size: r.Size}
+	}
+	slices.SortFunc(inputs, compareInputs)
+	return inputs
 }
 
 // FinishBatch records in one transaction that the outputs of a batch are
@@ -184,11 +198,16 @@ func (l *Ledger) FinishBatch(ctx context.Context, now time.Time, id string, outp
 		if err != nil {
 			return err
 		}
-		if err := t.sameInputs(id, results); err != nil {
+		rows, err := t.inputs(id)
+		if err != nil {
+			return err
+		}
+		given, err := byInput(rows, results)
+		if err != nil {
 			return err
 		}
 		if h.finished != 0 {
-			return t.sameOutcome(id, outputs, results)
+			return t.sameOutcome(id, outputs, rows, given)
 		}
 		for _, o := range outputs {
 			o.Batch = id
@@ -196,14 +215,14 @@ func (l *Ledger) FinishBatch(ctx context.Context, now time.Time, id string, outp
 				return err
 			}
 		}
-		for _, res := range results {
-			if err := t.settle(now, res); err != nil {
-				return err
-			}
+		if err := t.settle(now, id, rows, given); err != nil {
+			return err
 		}
 		h.finished = max(toMilli(now), 1)
-		_, err = t.tx.ExecContext(t.ctx, `UPDATE batch SET finished = $1, crc = $2 WHERE id = $3`, h.finished, h.crc(), id)
-		return err
+		for _, o := range outputs {
+			h.rows += o.Rows
+		}
+		return t.finishBatch(h)
 	})
 }
 
@@ -237,32 +256,32 @@ func checkResults(outputs []Output, results []InputResult) error {
 	return nil
 }
 
-// sameInputs checks that results name the inputs of the batch, each once.
-func (t *transaction) sameInputs(id string, results []InputResult) error {
-	inputs, err := t.inputs(id)
-	if err != nil {
-		return err
-	}
-	open := make(map[[2]string]bool, len(inputs))
-	for _, in := range inputs {
-		open[[2]string{in.Device, in.SHA256}] = true
-	}
+// content identifies the bytes of a file.
+type content struct{ device, sha256 string }
+
+// byInput returns the results by content, and an error if they do not name the
+// files of the batch, each once.
+func byInput(rows []Row, results []InputResult) (map[content]InputResult, error) {
+	given := make(map[content]InputResult, len(results))
 	for _, r := range results {
-		k := [2]string{r.Device, r.SHA256}
-		if !open[k] {
-			return about(Key{Device: r.Device, Name: r.SHA256},
-				fmt.Errorf("%w: not an input of the batch, or given twice", ErrConflict))
+		given[content{r.Device, r.SHA256}] = r
+	}
+	if len(given) != len(results) {
+		return nil, fmt.Errorf("%w: an input has two results", ErrConflict)
+	}
+	for _, r := range rows {
+		if _, ok := given[content{r.Device, r.SHA256}]; !ok {
+			return nil, about(r.Key, fmt.Errorf("%w: an input has no result", ErrConflict))
 		}
-		delete(open, k)
 	}
-	if len(open) > 0 {
-		return fmt.Errorf("%w: %d inputs of the batch have no result", ErrConflict, len(open))
+	if len(given) != len(rows) {
+		return nil, fmt.Errorf("%w: %d results for the %d inputs of the batch", ErrConflict, len(given), len(rows))
 	}
-	return nil
+	return given, nil
 }
 
 // sameOutcome checks that a finished batch has just these outputs and results.
-func (t *transaction) sameOutcome(id string, outputs []Output, results []InputResult) error {
+func (t *transaction) sameOutcome(id string, outputs []Output, rows []Row, given map[content]InputResult) error {
 	have, err := collect(scanOutput)(t.tx.QueryContext(t.ctx, selectOutputs+`WHERE batch = $1`, id))
 	if err != nil {
 		return err
@@ -276,12 +295,9 @@ func (t *transaction) sameOutcome(id string, outputs []Output, results []InputRe
 		o.Batch = id
 		same = same && known[o.Path] == o
 	}
-	for _, res := range results {
-		r, ok, err := t.content(res.Device, res.SHA256)
-		if err != nil {
-			return err
-		}
-		same = same && ok && r.State == res.State && r.Records == res.Records
+	for _, r := range rows {
+		res := given[content{r.Device, r.SHA256}]
+		same = same && r.State == res.State && r.Records == res.Records
 	}
 	if !same {
 		return fmt.Errorf("%w: batch %s is finished with another outcome", ErrConflict, quote(id))
@@ -289,47 +305,41 @@ func (t *transaction) sameOutcome(id string, outputs []Output, results []InputRe
 	return nil
 }
 
-// settle writes the result of one input to its row and to its aliases.
-func (t *transaction) settle(now time.Time, res InputResult) error {
-	r, ok, err := t.content(res.Device, res.SHA256)
+// settle writes the results of a batch to its files and to their aliases.
+func (t *transaction) settle(now time.Time, id string, rows []Row, given map[content]InputResult) error {
+	aliases, err := t.rows(func(r Row) bool { return r.AliasOf != "" },
+		`WHERE alias_of <> '' AND (device, sha256) IN (SELECT device, sha256 FROM pulled WHERE batch = $1 AND batch <> '')`, id)
 	if err != nil {
 		return err
 	}
-	if !ok {
-		return about(Key{Device: res.Device, Name: res.SHA256},
-			fmt.Errorf("%w: an input of a batch has no row", ErrDamaged))
-	}
-	aliases, err := t.rows(`WHERE p.device = $1 AND p.sha256 = $2 AND p.alias_of <> ''`, res.Device, res.SHA256)
-	if err != nil {
-		return err
-	}
-	r.Records = res.Records
-	for _, a := range append(aliases, r) {
-		a.State, a.Reason, a.Changed = res.State, "", round(now)
-		if res.State == Quarantined {
-			a.Reason = clean(res.Reason)
+	for _, r := range slices.Concat(rows, aliases) {
+		res, ok := given[content{r.Device, r.SHA256}]
+		if r.State != Stored || !ok {
+			return about(r.Key, fmt.Errorf("%w: a %s file belongs to an open batch", ErrDamaged, r.State))
 		}
-		if err := t.saveState(a); err != nil {
+		r.State, r.Changed = res.State, round(now)
+		if res.State == Quarantined {
+			r.Reason = clean(res.Reason)
+		}
+		if r.AliasOf == "" {
+			r.Records = res.Records
+		}
+		if err := t.saveSettled(r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// inputs reads the inputs of a batch, sorted, and proves by the id that none is
-// missing or changed.
-func (t *transaction) inputs(id string) ([]Input, error) {
-	rows, err := t.rows(`WHERE b.batch = $1 AND p.alias_of = ''`, id)
+// inputs reads the files of a batch, and proves by the id that none is missing
+// or changed.
+func (t *transaction) inputs(id string) ([]Row, error) {
+	rows, err := t.rows(func(r Row) bool { return r.Batch == id && r.AliasOf == "" }, `WHERE batch = $1 AND batch <> ''`, id)
 	if err != nil {
 		return nil, err
 	}
-	inputs := make([]Input, len(rows))
-	for i := range rows {
-		inputs[i] = rows[i].input()
-	}
-	slices.SortFunc(inputs, compareInputs)
-	if BatchID(inputs) != id {
+	if BatchID(inputsOf(rows)) != id {
 		return nil, fmt.Errorf("%w: the inputs of batch %s do not match its id", ErrDamaged, quote(id))
 	}
-	return inputs, nil
+	return rows, nil
 }

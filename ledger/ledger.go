@@ -102,7 +102,7 @@ func open(ctx context.Context, path string) (l *Ledger, err error) {
 	if l.r, err = sql.Open("sqlite", dataSource(abs, reader())); err != nil {
 		return l, err
 	}
-	l.r.SetMaxOpenConns(4)
+	l.r.SetMaxOpenConns(2)
 	if err := l.st.prepare(ctx, l.w, l.r); err != nil {
 		return l, err
 	}
@@ -132,7 +132,7 @@ func create(path string) error {
 func writer() url.Values {
 	return url.Values{
 		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)",
-			"cell_size_check(1)", "trusted_schema(0)", "journal_size_limit(67108864)"},
+			"cell_size_check(1)", "trusted_schema(0)", "journal_size_limit(67108864)", "cache_size(-8192)"},
 		"_txlock":   {"immediate"},
 		"_error_rc": {"1"},
 	}
@@ -141,7 +141,7 @@ func writer() url.Values {
 // reader returns the driver options of connections that cannot write.
 func reader() url.Values {
 	return url.Values{
-		"_pragma":   {"busy_timeout(10000)", "query_only(1)", "cell_size_check(1)", "trusted_schema(0)"},
+		"_pragma":   {"busy_timeout(10000)", "query_only(1)", "cell_size_check(1)", "trusted_schema(0)", "cache_size(-4096)"},
 		"_error_rc": {"1"},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -28,7 +29,7 @@ func (l *Ledger) Discover(ctx context.Context, now time.Time, keys []Key) ([]Row
 		if err := context.Cause(ctx); err != nil {
 			return nil, l.fail(op, err)
 		}
-		r, ok, err := found(scanRow(l.st.known.QueryRowContext(quiet, k.Device, k.Path, k.Name, k.Size, k.MTime)))
+		r, ok, err := rowOf(quiet, l.st.known, k)
 		if err != nil {
 			return nil, l.fail(op, err)
 		}
@@ -67,16 +68,16 @@ func (t *transaction) discover(now time.Time, k Key) (Row, error) {
 		return r, err
 	}
 	if !ok {
-		return r, about(k, fmt.Errorf("%w: a row is in the key of the table pulled and not in the table", ErrDamaged))
+		return r, about(k, fmt.Errorf("%w: an index has an entry without a row", ErrDamaged))
 	}
 	r.State, r.Reason, r.Changed = Discovered, "", round(now)
-	return r, t.saveState(r)
+	return r, t.saveStored(r)
 }
 
-// Claim gives the owner the right to work on up to limit Discovered files that
-// nobody holds at now, for the length of the lease; limit 0 means no limit.
-// device "" means any device. Files come oldest first: by what follows the
-// first "-" of the name, which is the creation time.
+// Claim gives the owner the right to work on up to limit Discovered files of a
+// device that nobody holds at now, for the length of the lease; limit 0 means no
+// limit. Files come oldest first: by what follows the first "-" of the name,
+// which is the creation time.
 //
 // A lease is a promise, not a lock: when it has run out another claim may take
 // the file, and the first claim is then void.
@@ -88,18 +89,15 @@ func (l *Ledger) Claim(ctx context.Context, now time.Time, owner string, lease t
 	if lease <= 0 {
 		return nil, l.fail(op, fmt.Errorf("a lease of %v", lease))
 	}
-	where, args := `WHERE p.state = 0 AND p.lease_until < $1 AND p.not_before <= $1`, []any{toMilli(now)}
-	if device != "" {
-		where += ` AND p.device = $2`
-		args = append(args, device)
-	}
-	where += ` ORDER BY p.stamp, p.name, p.device, p.path, p.size, p.mtime`
-	if limit > 0 {
-		where += fmt.Sprintf(` LIMIT %d`, limit)
+	where := `WHERE state = 0 AND device = $1 AND lease_until < $2 AND not_before <= $2
+		ORDER BY stamp, name, path, size, mtime LIMIT $3`
+	if limit <= 0 {
+		limit = math.MaxInt32
 	}
 	var claims []Claim
 	err := l.write(ctx, op, func(t *transaction) error {
-		rows, err := t.rows(where+skipLocked, args...)
+		rows, err := t.rows(func(r Row) bool { return r.Device == device && r.claimable(now) },
+			where+skipLocked, device, toMilli(now), limit)
 		if err != nil {
 			return err
 		}
@@ -118,6 +116,11 @@ func (l *Ledger) Claim(ctx context.Context, now time.Time, owner string, lease t
 		return nil, err
 	}
 	return claims, nil
+}
+
+// claimable reports whether nobody holds the row and its back-off is over.
+func (r *Row) claimable(now time.Time) bool {
+	return r.State == Discovered && toMilli(r.Lease) < toMilli(now) && toMilli(r.NotBefore) <= toMilli(now)
 }
 
 // Store records that the file of a claim is verified and durable at stored.
@@ -179,7 +182,7 @@ func (t *transaction) store(now time.Time, it StoreItem) (aliasOf string, err er
 		r.State, r.AliasOf, r.Reason = first.State, first.Name, first.Reason
 	}
 	r.Owner, r.Lease, r.NotBefore, r.Changed = "", time.Time{}, time.Time{}, round(now)
-	return r.AliasOf, t.saveState(r)
+	return r.AliasOf, t.saveStored(r)
 }
 
 // Quarantine records that the file of a claim cannot be trusted. stored is
@@ -208,7 +211,7 @@ func (l *Ledger) end(ctx context.Context, op string, now time.Time, c Claim, s S
 		}
 		r.State, r.Stored, r.Reason = s, stored, clean(reason)
 		r.Owner, r.Lease, r.NotBefore, r.Changed = "", time.Time{}, time.Time{}, round(now)
-		return t.saveState(r)
+		return t.saveStored(r)
 	})
 }
 
@@ -233,7 +236,8 @@ func (l *Ledger) Release(ctx context.Context, c Claim, reason string, notBefore 
 func (l *Ledger) ReleaseOwner(ctx context.Context, owner string) (int, error) {
 	var n int
 	err := l.write(ctx, "release", func(t *transaction) error {
-		rows, err := t.rows(`WHERE p.state = 0 AND p.owner = $1`, owner)
+		rows, err := t.rows(func(r Row) bool { return r.State == Discovered && r.Owner == owner },
+			`WHERE state = 0 AND owner = $1`, owner)
 		if err != nil {
 			return err
 		}

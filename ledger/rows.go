@@ -12,71 +12,69 @@ import (
 	"unicode/utf8"
 )
 
-// selectRows reads rows in the order of scanRow, each with the batch of its
-// content.
-const selectRows = `SELECT p.device, p.path, p.name, p.size, p.mtime, p.state, p.sha256, p.stored, p.alias_of,
-	p.records, p.reason, p.owner, p.lease_until, p.attempt, p.not_before, p.first_seen, p.changed, p.stamp, p.crc,
-	COALESCE(b.batch, '')
-	FROM pulled p LEFT JOIN batch_input b ON b.device = p.device AND b.sha256 = p.sha256 AND p.sha256 <> '' `
+// selectRows reads rows in the order of scanRow.
+const selectRows = `SELECT id, device, path, name, size, mtime, stamp, state, sha256, stored, alias_of, batch,
+	records, reason, owner, lease_until, attempt, not_before, first_seen, changed, crc FROM pulled `
 
 // The statements that are run for many rows.
 const (
-	selectKey = selectRows +
-		`WHERE p.device = $1 AND p.path = $2 AND p.name = $3 AND p.size = $4 AND p.mtime = $5`
+	selectKey = selectRows + `WHERE device = $1 AND path = $2 AND name = $3 AND size = $4 AND mtime = $5`
 
 	// selectContent reads the row that stands for a content in exports.
 	selectContent = selectRows +
-		`WHERE p.device = $1 AND p.sha256 = $2 AND p.sha256 <> '' AND p.alias_of = ''`
-
-	insertRow = `INSERT INTO pulled (device, path, name, size, mtime, state, sha256, stored, alias_of,
-	records, reason, owner, lease_until, attempt, not_before, first_seen, changed, stamp, crc)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)
-	ON CONFLICT (device, path, name, size, mtime) DO NOTHING`
+		`WHERE device = $1 AND sha256 = $2 AND sha256 <> '' AND alias_of = ''`
+	insertRow = `INSERT INTO pulled (device, path, name, size, mtime, stamp, state, sha256, stored, alias_of, batch,
+	records, reason, owner, lease_until, attempt, not_before, first_seen, changed, crc)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+	ON CONFLICT DO NOTHING`
 
 	// updateLease writes what a claim or a release changes; no index has it.
 	updateLease = `UPDATE pulled SET reason = $1, owner = $2, lease_until = $3, attempt = $4, not_before = $5, crc = $6
-	WHERE device = $7 AND path = $8 AND name = $9 AND size = $10 AND mtime = $11 AND attempt = $12`
+	WHERE id = $7 AND attempt = $8`
 
-	// updateState writes a change of state; the attempt is the fence.
-	updateState = `UPDATE pulled SET state = $1, sha256 = $2, stored = $3, alias_of = $4, records = $5, reason = $6,
-	owner = $7, lease_until = $8, not_before = $9, changed = $10, crc = $11
-	WHERE device = $12 AND path = $13 AND name = $14 AND size = $15 AND mtime = $16 AND attempt = $17`
+	// updateStored writes the outcome of a claim; the attempt is the fence.
+	updateStored = `UPDATE pulled SET state = $1, sha256 = $2, stored = $3, alias_of = $4, reason = $5,
+	owner = $6, lease_until = $7, not_before = $8, changed = $9, crc = $10 WHERE id = $11 AND attempt = $12`
+
+	// updateBatch puts a row that is in no batch into one.
+	updateBatch = `UPDATE pulled SET batch = $1, crc = $2 WHERE id = $3 AND batch = ''`
+
+	// updateSettled writes the outcome of a batch.
+	updateSettled = `UPDATE pulled SET state = $1, records = $2, reason = $3, changed = $4, crc = $5 WHERE id = $6 AND attempt = $7`
 )
 
-// statements holds the prepared statements.
+// statements holds the prepared statements: known on a reading connection, the
+// others on the writing one.
 type statements struct {
-	known                              *sql.Stmt // on a reading connection
-	row, content, insert, lease, state *sql.Stmt // on the writing connection
-}
-
-func (s *statements) all() []**sql.Stmt {
-	return []**sql.Stmt{&s.known, &s.row, &s.content, &s.insert, &s.lease, &s.state}
+	known, row, content, insert, lease, stored, batch, settled *sql.Stmt
 }
 
 func (s *statements) prepare(ctx context.Context, w, r *sql.DB) error {
-	text := []string{selectKey, selectKey, selectContent, insertRow, updateLease, updateState}
-	for i, p := range s.all() {
-		db := w
-		if i == 0 {
-			db = r
-		}
-		st, err := db.PrepareContext(ctx, text[i])
-		if err != nil {
+	for _, p := range []struct {
+		to   **sql.Stmt
+		db   *sql.DB
+		text string
+	}{
+		{&s.known, r, selectKey}, {&s.row, w, selectKey}, {&s.content, w, selectContent},
+		{&s.insert, w, insertRow}, {&s.lease, w, updateLease}, {&s.stored, w, updateStored},
+		{&s.batch, w, updateBatch}, {&s.settled, w, updateSettled},
+	} {
+		var err error
+		if *p.to, err = p.db.PrepareContext(ctx, p.text); err != nil {
 			return err
 		}
-		*p = st
 	}
 	return nil
 }
 
 func (s *statements) close() error {
 	var err error
-	for _, p := range s.all() {
-		if *p != nil {
-			err = errors.Join(err, (*p).Close())
-			*p = nil
+	for _, p := range []*sql.Stmt{s.known, s.row, s.content, s.insert, s.lease, s.stored, s.batch, s.settled} {
+		if p != nil {
+			err = errors.Join(err, p.Close())
 		}
 	}
+	*s = statements{}
 	return err
 }
 
@@ -95,8 +93,8 @@ func scanRow(s scanner) (Row, error) {
 	var r Row
 	var lease, notBefore, first, changed, crc int64
 	var mark string
-	err := s.Scan(&r.Device, &r.Path, &r.Name, &r.Size, &r.MTime, &r.State, &r.SHA256, &r.Stored, &r.AliasOf,
-		&r.Records, &r.Reason, &r.Owner, &lease, &r.Attempt, &notBefore, &first, &changed, &mark, &crc, &r.Batch)
+	err := s.Scan(&r.id, &r.Device, &r.Path, &r.Name, &r.Size, &r.MTime, &mark, &r.State, &r.SHA256, &r.Stored, &r.AliasOf, &r.Batch,
+		&r.Records, &r.Reason, &r.Owner, &lease, &r.Attempt, &notBefore, &first, &changed, &crc)
 	if err != nil {
 		return Row{}, err
 	}
@@ -108,10 +106,10 @@ func scanRow(s scanner) (Row, error) {
 }
 
 // crc returns the checksum of everything stored in the row; stamp follows from
-// the name and the batch is stored elsewhere.
+// the name.
 func (r *Row) crc() int64 {
 	var c checksum
-	c.text(r.Device, r.Path, r.Name, r.SHA256, r.Stored, r.AliasOf, r.Reason, r.Owner)
+	c.text(r.Device, r.Path, r.Name, r.SHA256, r.Stored, r.AliasOf, r.Batch, r.Reason, r.Owner)
 	c.number(r.Size, r.MTime, int64(r.State), r.Records, toMilli(r.Lease), int64(r.Attempt),
 		toMilli(r.NotBefore), toMilli(r.First), toMilli(r.Changed))
 	return c.sum()
@@ -165,57 +163,97 @@ func fromMilli(ms int64) time.Time {
 
 // row reads the row of a key; ok is false if there is none.
 func (t *transaction) row(k Key) (r Row, ok bool, err error) {
-	return found(scanRow(t.tx.Stmt(t.st.row).QueryRowContext(t.ctx, k.Device, k.Path, k.Name, k.Size, k.MTime)))
+	return rowOf(t.ctx, t.tx.Stmt(t.st.row), k)
 }
 
-// content reads the row that stands for a content in exports.
-func (t *transaction) content(device, sha256 string) (r Row, ok bool, err error) {
-	return found(scanRow(t.tx.Stmt(t.st.content).QueryRowContext(t.ctx, device, sha256)))
-}
-
-func found(r Row, err error) (Row, bool, error) {
+func rowOf(ctx context.Context, st *sql.Stmt, k Key) (Row, bool, error) {
+	r, err := scanRow(st.QueryRowContext(ctx, k.Device, k.Path, k.Name, k.Size, k.MTime))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Row{}, false, nil
 	}
-	return r, err == nil, err
+	return r, err == nil, expect(r, r.Key == k, err)
 }
 
-// rows reads the rows of selectRows with the given end.
-func (t *transaction) rows(where string, args ...any) ([]Row, error) {
-	return collect(scanRow)(t.tx.QueryContext(t.ctx, selectRows+where, args...))
+// content reads the row that stands for a content in exports.
+func (t *transaction) content(device, sha256 string) (Row, bool, error) {
+	r, err := scanRow(t.tx.Stmt(t.st.content).QueryRowContext(t.ctx, device, sha256))
+	if errors.Is(err, sql.ErrNoRows) {
+		return Row{}, false, nil
+	}
+	return r, err == nil, expect(r, r.Device == device && r.SHA256 == sha256 && r.AliasOf == "", err)
 }
 
-// insert adds a row; ok is false if the key is known already.
+// expect turns a row that is not what was asked for into ErrDamaged: its index
+// points to it by a damaged entry.
+func expect(r Row, asked bool, err error) error {
+	if err == nil && !asked {
+		err = about(r.Key, fmt.Errorf("%w: an index leads to a row that was not asked for", ErrDamaged))
+	}
+	return err
+}
+
+// rows reads the rows of selectRows with the given end. Each must be one that
+// the end asks for.
+func (t *transaction) rows(asked func(Row) bool, where string, args ...any) ([]Row, error) {
+	return asRows(asked)(t.tx.QueryContext(t.ctx, selectRows+where, args...))
+}
+
+// asRows reads rows and checks each with asked.
+func asRows(asked func(Row) bool) func(*sql.Rows, error) ([]Row, error) {
+	return collect(func(s scanner) (Row, error) {
+		r, err := scanRow(s)
+		return r, expect(r, err != nil || asked(r), err)
+	})
+}
+
+// insert adds a row; ok is false if the key is known already, or if another row
+// stands for its content.
 func (t *transaction) insert(r Row) (ok bool, err error) {
-	return one(t.tx.Stmt(t.st.insert).ExecContext(t.ctx, r.Device, r.Path, r.Name, r.Size, r.MTime,
-		int(r.State), r.SHA256, r.Stored, r.AliasOf, r.Records, r.Reason, r.Owner, toMilli(r.Lease), r.Attempt,
-		toMilli(r.NotBefore), toMilli(r.First), toMilli(r.Changed), stamp(r.Name), r.crc()))
+	return one(t.tx.Stmt(t.st.insert).ExecContext(t.ctx, r.Device, r.Path, r.Name, r.Size, r.MTime, stamp(r.Name),
+		int(r.State), r.SHA256, r.Stored, r.AliasOf, r.Batch, r.Records, r.Reason, r.Owner, toMilli(r.Lease), r.Attempt,
+		toMilli(r.NotBefore), toMilli(r.First), toMilli(r.Changed), r.crc()))
 }
 
 // saveLease writes owner, lease, attempt, reason and back-off of a row that had
 // the given attempt.
 func (t *transaction) saveLease(r Row, attempt int) error {
-	return fenced(r.Key)(one(t.tx.Stmt(t.st.lease).ExecContext(t.ctx,
-		r.Reason, r.Owner, toMilli(r.Lease), r.Attempt, toMilli(r.NotBefore), r.crc(),
-		r.Device, r.Path, r.Name, r.Size, r.MTime, attempt)))
+	return fenced(r)(one(t.tx.Stmt(t.st.lease).ExecContext(t.ctx,
+		r.Reason, r.Owner, toMilli(r.Lease), r.Attempt, toMilli(r.NotBefore), r.crc(), r.id, attempt)))
 }
 
-// saveState writes a change of state of a row whose attempt is unchanged.
-func (t *transaction) saveState(r Row) error {
-	return fenced(r.Key)(one(t.tx.Stmt(t.st.state).ExecContext(t.ctx,
-		int(r.State), r.SHA256, r.Stored, r.AliasOf, r.Records, r.Reason,
-		r.Owner, toMilli(r.Lease), toMilli(r.NotBefore), toMilli(r.Changed), r.crc(),
-		r.Device, r.Path, r.Name, r.Size, r.MTime, r.Attempt)))
+// saveStored writes the outcome of a claim, or what AddLocal changes.
+func (t *transaction) saveStored(r Row) error {
+	return fenced(r)(one(t.tx.Stmt(t.st.stored).ExecContext(t.ctx,
+		int(r.State), r.SHA256, r.Stored, r.AliasOf, r.Reason, r.Owner, toMilli(r.Lease), toMilli(r.NotBefore),
+		toMilli(r.Changed), r.crc(), r.id, r.Attempt)))
+}
+
+// saveSettled writes the outcome of a batch.
+func (t *transaction) saveSettled(r Row) error {
+	return fenced(r)(one(t.tx.Stmt(t.st.settled).ExecContext(t.ctx,
+		int(r.State), r.Records, r.Reason, toMilli(r.Changed), r.crc(), r.id, r.Attempt)))
+}
+
+// saveBatch puts a row that is in no batch into r.Batch.
+func (t *transaction) saveBatch(r Row) error {
+	ok, err := one(t.tx.Stmt(t.st.batch).ExecContext(t.ctx, r.Batch, r.crc(), r.id))
+	if err == nil && !ok {
+		err = fmt.Errorf("%w: the file is in a batch already", ErrConflict)
+	}
+	if err != nil {
+		return about(r.Key, err)
+	}
+	return nil
 }
 
 // fenced turns "no row changed" into ErrLeaseLost.
-func fenced(k Key) func(bool, error) error {
+func fenced(r Row) func(bool, error) error {
 	return func(changed bool, err error) error {
 		if err == nil && !changed {
 			err = ErrLeaseLost
 		}
 		if err != nil {
-			return about(k, err)
+			return about(r.Key, err)
 		}
 		return nil
 	}
@@ -233,19 +271,12 @@ func one(res sql.Result, err error) (bool, error) {
 // collect reads all rows of a query result.
 func collect[T any](scan func(scanner) (T, error)) func(*sql.Rows, error) ([]T, error) {
 	return func(rows *sql.Rows, err error) ([]T, error) {
+		var all []T
+		err = each(scan, func(v T) { all = append(all, v) })(rows, err)
 		if err != nil {
 			return nil, err
 		}
-		defer rows.Close()
-		var all []T
-		for rows.Next() {
-			v, err := scan(rows)
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, v)
-		}
-		return all, rows.Err()
+		return all, nil
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 const schemaVersion = 1
 
 // skipLocked ends the SELECT of rows that several processes compete for. SQLite
-// has one writer and needs nothing; PostgreSQL needs " FOR UPDATE OF p SKIP
-// LOCKED". All other writes are fenced by the attempt.
+// has one writer and needs nothing; PostgreSQL needs " FOR UPDATE SKIP LOCKED".
+// All other writes are fenced by the attempt.
 const skipLocked = ""
 
 // schema makes the tables. docs/formats/ledger.md explains every column.
@@ -20,6 +20,7 @@ const skipLocked = ""
 var schema = [...]string{
 	`CREATE TABLE schema_version (version INTEGER NOT NULL)`,
 	`CREATE TABLE pulled (
+		id INTEGER PRIMARY KEY,
 		device TEXT NOT NULL,
 		path TEXT NOT NULL,
 		name TEXT NOT NULL,
@@ -30,6 +31,7 @@ var schema = [...]string{
 		sha256 TEXT NOT NULL,
 		stored TEXT NOT NULL,
 		alias_of TEXT NOT NULL,
+		batch TEXT NOT NULL,
 		records BIGINT NOT NULL,
 		reason TEXT NOT NULL,
 		owner TEXT NOT NULL,
@@ -38,25 +40,21 @@ var schema = [...]string{
 		not_before BIGINT NOT NULL,
 		first_seen BIGINT NOT NULL,
 		changed BIGINT NOT NULL,
-		crc BIGINT NOT NULL,
-		PRIMARY KEY (device, path, name, size, mtime))`,
-	`CREATE INDEX pulled_claim ON pulled (device, stamp) WHERE state = 0`,
-	`CREATE INDEX pulled_ready ON pulled (device, name, sha256) WHERE state = 1 AND alias_of = ''`,
+		crc BIGINT NOT NULL)`,
+	`CREATE UNIQUE INDEX pulled_key ON pulled (device, path, name, size, mtime)`,
+	`CREATE INDEX pulled_claim ON pulled (device, stamp, name, path, size, mtime) WHERE state = 0`,
+	`CREATE INDEX pulled_ready ON pulled (device, name, sha256) WHERE state = 1 AND alias_of = '' AND batch = ''`,
 	`CREATE UNIQUE INDEX pulled_content ON pulled (device, sha256) WHERE sha256 <> '' AND alias_of = ''`,
 	`CREATE INDEX pulled_alias ON pulled (device, sha256) WHERE alias_of <> ''`,
+	`CREATE INDEX pulled_batch ON pulled (batch) WHERE batch <> ''`,
 	`CREATE TABLE batch (
 		id TEXT NOT NULL PRIMARY KEY,
 		planned BIGINT NOT NULL,
 		finished BIGINT NOT NULL,
+		inputs BIGINT NOT NULL,
+		row_count BIGINT NOT NULL,
 		crc BIGINT NOT NULL)`,
 	`CREATE INDEX batch_open ON batch (planned) WHERE finished = 0`,
-	`CREATE TABLE batch_input (
-		device TEXT NOT NULL,
-		sha256 TEXT NOT NULL,
-		batch TEXT NOT NULL,
-		crc BIGINT NOT NULL,
-		PRIMARY KEY (device, sha256))`,
-	`CREATE INDEX batch_input_batch ON batch_input (batch)`,
 	`CREATE TABLE output (
 		path TEXT NOT NULL PRIMARY KEY,
 		batch TEXT NOT NULL,

@@ -56,10 +56,10 @@ func (l *Ledger) Files(ctx context.Context, device string) iter.Seq2[Row, error]
 	return func(yield func(Row, error) bool) {
 		where, args := ``, []any(nil)
 		if device != "" {
-			where, args = `WHERE p.device = $1 `, []any{device}
+			where, args = `WHERE device = $1 `, []any{device}
 		}
 		rows, err := l.r.QueryContext(ctx,
-			selectRows+where+`ORDER BY p.device, p.name, p.first_seen, p.path, p.size, p.mtime`, args...)
+			selectRows+where+`ORDER BY device, name, first_seen, path, size, mtime`, args...)
 		if err != nil {
 			yield(Row{}, l.fail("read", err))
 			return

@@ -4,65 +4,46 @@ import (
 	"fmt"
 )
 
-// This file reads and writes the tables batch, batch_input and output.
+// This file reads and writes the tables batch and output.
 
 const (
-	selectBatches = `SELECT id, planned, finished, crc FROM batch `
-	selectInputs  = `SELECT device, sha256, batch, crc FROM batch_input `
+	selectBatches = `SELECT id, planned, finished, inputs, row_count, crc FROM batch `
 	selectOutputs = `SELECT batch, path, sha256, row_count, record, date, crc FROM output `
 )
 
 // batchHead is one row of batch. Times are Unix milliseconds; finished is 0
-// while the batch is open.
+// while the batch is open. inputs counts its files, rows what it published.
 type batchHead struct {
 	id                string
 	planned, finished int64
+	inputs, rows      int64
 }
 
 func (h batchHead) crc() int64 {
 	var c checksum
 	c.text(h.id)
-	c.number(h.planned, h.finished)
+	c.number(h.planned, h.finished, h.inputs, h.rows)
 	return c.sum()
 }
 
 func scanBatch(s scanner) (batchHead, error) {
 	var h batchHead
 	var crc int64
-	if err := s.Scan(&h.id, &h.planned, &h.finished, &crc); err != nil {
+	if err := s.Scan(&h.id, &h.planned, &h.finished, &h.inputs, &h.rows, &crc); err != nil {
 		return h, err
 	}
 	return h, whole("batch", crc, h.crc())
 }
 
 func (t *transaction) insertBatch(h batchHead) error {
-	_, err := t.tx.ExecContext(t.ctx, `INSERT INTO batch (id, planned, finished, crc) VALUES ($1, $2, $3, $4)`,
-		h.id, h.planned, h.finished, h.crc())
+	_, err := t.tx.ExecContext(t.ctx, `INSERT INTO batch (id, planned, finished, inputs, row_count, crc)
+		VALUES ($1, $2, $3, $4, $5, $6)`, h.id, h.planned, h.finished, h.inputs, h.rows, h.crc())
 	return err
 }
 
-// batchInput is one row of batch_input.
-type batchInput struct{ device, sha256, batch string }
-
-func (b batchInput) crc() int64 {
-	var c checksum
-	c.text(b.device, b.sha256, b.batch)
-	return c.sum()
-}
-
-func scanInput(s scanner) (batchInput, error) {
-	var b batchInput
-	var crc int64
-	if err := s.Scan(&b.device, &b.sha256, &b.batch, &crc); err != nil {
-		return b, err
-	}
-	return b, whole("batch_input", crc, b.crc())
-}
-
-func (t *transaction) insertInput(id string, in Input) error {
-	b := batchInput{device: in.Device, sha256: in.SHA256, batch: id}
-	_, err := t.tx.ExecContext(t.ctx, `INSERT INTO batch_input (device, sha256, batch, crc) VALUES ($1, $2, $3, $4)`,
-		b.device, b.sha256, b.batch, b.crc())
+func (t *transaction) finishBatch(h batchHead) error {
+	_, err := t.tx.ExecContext(t.ctx, `UPDATE batch SET finished = $1, row_count = $2, crc = $3 WHERE id = $4`,
+		h.finished, h.rows, h.crc(), h.id)
 	return err
 }
 
