@@ -11,6 +11,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 
 	"acctpull/record"
+	"acctpull/rollover"
 )
 
 // Level is the gzip level of generated files.
@@ -19,7 +20,7 @@ const Level = 6
 // FileName returns the device's name for a file of this policy and file id:
 // act<aa><ff>-yyyymmdd-hhmmss.xml.gz, in UTC.
 func FileName(policy, fileID int, created time.Time) string {
-	return fmt.Sprintf("act%02d%02d-%s.xml.gz", policy, fileID, created.UTC().Format("20060102-150405"))
+	return rollover.NewName(rollover.Act, policy, fileID, created.UTC(), ".xml.gz").String()
 }
 
 // WriteXML writes the next file, not compressed.
