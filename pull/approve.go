@@ -1,0 +1,257 @@
+package pull
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha1" // the format of known_hosts, not a choice
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"acctpull/internal/durable"
+
+	"github.com/skeema/knownhosts"
+	"golang.org/x/crypto/ssh"
+)
+
+// ScannedKey is a host key a device showed. Nothing has proved yet that the
+// device is the right one: a person compares the fingerprint.
+type ScannedKey struct {
+	// Type is the kind of key, "ssh-ed25519", Fingerprint its SHA-256,
+	// "SHA256:…".
+	Type, Fingerprint string
+	key               ssh.PublicKey
+}
+
+// errScanned ends a handshake after the host key was seen.
+var errScanned = errors.New("host key seen")
+
+// scanTypes are the key types a device is asked for, one connection each.
+var scanTypes = [][]string{
+	{ssh.KeyAlgoED25519},
+	{ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521},
+	{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSA},
+}
+
+// ScanHostKeys asks the SSH server at address (host:port) for one host key of
+// every type it has. It trusts none of them, does not log in and sends nothing
+// but the key exchange. Insecure key exchanges are allowed here, because
+// nothing depends on them. The order is ed25519, ecdsa, rsa.
+func ScanHostKeys(ctx context.Context, address string, limits Limits) ([]ScannedKey, error) {
+	limits = limits.withDefaults()
+	algorithms, err := allowed(LegacyAlgorithms())
+	if err != nil {
+		return nil, err
+	}
+	var keys []ScannedKey
+	for _, types := range scanTypes {
+		key, err := scanOne(ctx, address, types, algorithms, limits)
+		var neg *ssh.AlgorithmNegotiationError
+		switch {
+		case err == nil:
+			keys = append(keys, ScannedKey{Type: key.Type(), Fingerprint: ssh.FingerprintSHA256(key), key: key})
+		case errors.As(err, &neg) && neg.What == "host key":
+		default:
+			return nil, &Error{Op: "scan host keys of", Device: address, Err: explainNegotiation(err)}
+		}
+	}
+	if len(keys) == 0 {
+		return nil, &Error{Op: "scan host keys of", Device: address, Err: errors.New("no key of a type that is implemented here")}
+	}
+	return keys, nil
+}
+
+// scanOne sees one host key.
+func scanOne(ctx context.Context, address string, types []string, algorithms ssh.Algorithms, limits Limits) (ssh.PublicKey, error) {
+	var seen ssh.PublicKey
+	conn, err := dialTCP(ctx, address, limits.Connect)
+	if err != nil {
+		return nil, err
+	}
+	_, err = handshake(ctx, conn, address, limits.Handshake, &ssh.ClientConfig{
+		Config:            sshConfig(algorithms),
+		HostKeyAlgorithms: types,
+		ClientVersion:     clientVersion,
+		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
+			seen = key
+			return errScanned
+		},
+	})
+	if errors.Is(err, errScanned) && seen != nil {
+		return seen, nil
+	}
+	return nil, err
+}
+
+// ApproveHostKey adds a key to a known_hosts file after it compared the
+// fingerprint that a person approved with that of the key that was seen. The
+// file and its directory are created if missing (0600, 0700). Older keys of the
+// same type for the same host are removed, so a replaced key is not trusted any
+// longer; the new file takes the place of the old one in one step. It reports
+// whether anything had to be changed.
+func ApproveHostKey(file, host string, port int, key ScannedKey, fingerprint string) (changed bool, err error) {
+	address := net.JoinHostPort(host, fmt.Sprint(or(port, defaultPort)))
+	changed, err = approve(file, address, key, fingerprint)
+	if err != nil {
+		return false, fmt.Errorf("approve host key of %s: %w", knownhosts.Normalize(address), err)
+	}
+	return changed, nil
+}
+
+func approve(file, address string, key ScannedKey, fingerprint string) (bool, error) {
+	host, _, err := splitAddress(address)
+	if err := errors.Join(err, checkHost(host)); err != nil {
+		return false, err
+	}
+	if key.key == nil || fingerprint != ssh.FingerprintSHA256(key.key) {
+		return false, &hinted{fmt.Errorf("approved was %s, the device shows %s %s", quote(fingerprint), key.Type, key.Fingerprint),
+			"the fingerprints must be equal, with the prefix SHA256:"}
+	}
+	if file, err = resolveLink(file); err != nil {
+		return false, err
+	}
+	old, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = makePrivateDir(filepath.Dir(file))
+	}
+	if err != nil {
+		return false, err
+	}
+	out, present, err := withoutKeys(old, address, key.key)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", file, err)
+	}
+	if present && bytes.Equal(old, out) {
+		return false, nil
+	}
+	if !present {
+		if len(out) > 0 && out[len(out)-1] != '\n' {
+			out = append(out, '\n')
+		}
+		out = append(out, knownhosts.Line([]string{address}, key.key)+"\n"...)
+	}
+	return true, durable.ReplaceFile(file, out, durable.StateMode)
+}
+
+// resolveLink follows a symbolic link, so that the file it points to is
+// replaced and not the link.
+func resolveLink(file string) (string, error) {
+	real, err := filepath.EvalSymlinks(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return file, nil
+	}
+	return real, err
+}
+
+// makePrivateDir creates the directory of a known_hosts file.
+func makePrivateDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(dir))
+}
+
+// withoutKeys returns a known_hosts file without the keys of the type of key for
+// address, other than key itself, which present reports. A line that names
+// several hosts loses one of them. A line whose pattern covers more than this
+// host and an authority stay as they are; to approve a key that is marked
+// revoked is an error.
+func withoutKeys(file []byte, address string, key ssh.PublicKey) (out []byte, present bool, err error) {
+	n := 0
+	for line := range bytes.Lines(file) {
+		n++
+		k, ok, err := parseKnownLine(line)
+		if err != nil {
+			return nil, false, fmt.Errorf("line %d: %w", n, err)
+		}
+		same := ok && bytes.Equal(k.key.Marshal(), key.Marshal())
+		switch {
+		case !ok:
+		case k.marker == "@revoked":
+			if same {
+				return nil, false, fmt.Errorf("line %d: this key is marked @revoked", n)
+			}
+		case k.marker != "" || k.key.Type() != key.Type():
+		case slices.ContainsFunc(k.hosts, func(h string) bool { return isHost(h, address) }):
+			if same {
+				present = true
+				break
+			}
+			line = k.without(address, line)
+		}
+		out = append(out, line...)
+	}
+	return out, present, nil
+}
+
+// knownLine is one parsed line of a known_hosts file.
+type knownLine struct {
+	marker string
+	hosts  []string // the patterns between commas
+	key    ssh.PublicKey
+}
+
+// parseKnownLine reads a line; ok is false for blanks and comments.
+func parseKnownLine(line []byte) (k knownLine, ok bool, err error) {
+	text := bytes.TrimSpace(line)
+	if len(text) == 0 || text[0] == '#' {
+		return k, false, nil
+	}
+	marker, hosts, key, _, _, err := ssh.ParseKnownHosts(text)
+	if err != nil {
+		return k, false, fromPeer(err)
+	}
+	if marker != "" {
+		marker = "@" + marker
+	}
+	return knownLine{marker: marker, hosts: hosts, key: key}, true, nil
+}
+
+// without returns the line without the names of the host at address, nothing if
+// no name is left.
+func (k knownLine) without(address string, line []byte) []byte {
+	rest := slices.DeleteFunc(slices.Clone(k.hosts), func(h string) bool { return isHost(h, address) })
+	if len(rest) == 0 {
+		return nil
+	}
+	text := strings.TrimLeft(string(line), " \t")
+	_, after, _ := strings.Cut(text, strings.Join(k.hosts, ","))
+	return []byte(strings.Join(rest, ",") + after)
+}
+
+// isHost reports whether one entry of a host field, plain or hashed, names
+// exactly the host at address.
+func isHost(entry, address string) bool {
+	name := knownhosts.Normalize(address)
+	if !strings.HasPrefix(entry, "|1|") {
+		return entry == name || knownhosts.Normalize(entry) == name
+	}
+	return hashedIs(entry, name)
+}
+
+// hashedIs reports whether a hashed entry, |1|salt|hash, stands for a name:
+// HMAC-SHA1 of the name with the salt as key (sshd(8), ssh-keygen -H).
+func hashedIs(entry, name string) bool {
+	parts := strings.Split(entry, "|")
+	if len(parts) != 4 {
+		return false
+	}
+	salt, err1 := base64.StdEncoding.DecodeString(parts[2])
+	sum, err2 := base64.StdEncoding.DecodeString(parts[3])
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	mac := hmac.New(sha1.New, salt)
+	mac.Write([]byte(name))
+	return hmac.Equal(mac.Sum(nil), sum)
+}

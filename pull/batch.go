@@ -1,0 +1,192 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"acctpull/ledger"
+)
+
+// batch is a set of files that are fetched, published and recorded together. Its
+// order is the promise of this package: the bytes are durable before the name,
+// the name before the ledger.
+type batch struct {
+	*run
+	todo  []work
+	again bool // a file changed on the device; another listing finds it
+}
+
+// process fetches the files and settles each of them. Its error ends the run or
+// the attempt; what arrived whole before it is kept.
+func (b *batch) process(ctx context.Context, tr transport) error {
+	r := newReceiver(ctx, b.archive.collect(), b.o.Verify, b.progress)
+	fetchErr := b.fetch(ctx, tr, r)
+	local := r.wait()
+
+	// The device is asked once more: a file that grew or changed while it was
+	// read is not the file that was listed. Without a connection there is no
+	// answer, and the verification of the content has to do.
+	var now map[string]entry
+	gone := false
+	if fetchErr == nil && local == nil {
+		now, gone, fetchErr = tr.confirm(ctx, b.entries())
+	}
+	if local != nil {
+		fetchErr = nil // it says the same
+	}
+	// From here on the device is not needed, and an interruption only
+	// shortens what is left.
+	calm, cancel := afterwards(ctx)
+	defer cancel()
+	err := b.settleAll(calm, r, now, gone)
+	b.discard(r, &err)
+	return errors.Join(local, fetchErr, err)
+}
+
+// fetch fetches under the receiver's rules.
+func (b *batch) fetch(ctx context.Context, tr transport, r *receiver) error {
+	return tr.fetch(ctx, b.entries(), r)
+}
+
+func (b *batch) entries() []entry {
+	es := make([]entry, len(b.todo))
+	for i, w := range b.todo {
+		es[i] = w.entry
+	}
+	return es
+}
+
+// settleAll decides about every file of the batch.
+func (b *batch) settleAll(ctx context.Context, r *receiver, now map[string]entry, gone bool) error {
+	var good []ledger.StoreItem
+	var files []File
+	for _, w := range b.todo {
+		a := r.arrived[w.entry.name]
+		current, listed := now[w.entry.name]
+		changed := listed && !current.same(w.entry)
+		var err error
+		switch {
+		case changed:
+			b.again = true
+			err = b.lose(ctx, w.claim, Superseded, supersededBy(w.claim.Key, current))
+		case a == nil && now != nil && !listed && gone:
+			err = b.lose(ctx, w.claim, Lost, "gone between the listing and the fetch")
+		case a == nil:
+			err = b.missing(ctx, w, r.failures[w.entry.name])
+		case a.err != nil:
+			err = b.distrust(ctx, w, a)
+		default:
+			var f File
+			var item ledger.StoreItem
+			if f, item, err = b.publish(w, a); err == nil {
+				good, files = append(good, item), append(files, f)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return b.record(ctx, good, files)
+}
+
+// missing gives back a file that did not arrive.
+func (b *batch) missing(ctx context.Context, w work, why error) error {
+	if why == nil {
+		// Not even begun: the attempt ended before. It is given back with
+		// everything else.
+		b.failed[w.claim.Key] = "not fetched before the run ended"
+		return nil
+	}
+	return b.giveBack(ctx, w.claim, oneLine(why))
+}
+
+// oneLine is the text of an error for a reason.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// publish gives a verified file its name. The file is closed after that: its
+// bytes were durable before, so nothing that closing could say matters for what
+// is on the disk, but an error still keeps it out of the ledger.
+func (b *batch) publish(w work, a *arrival) (File, ledger.StoreItem, error) {
+	stored, other, err := b.archive.publish(a.file.Path(), w.entry.name, a.sum)
+	if err == nil {
+		err = a.file.Abort()
+	}
+	if err != nil {
+		return File{}, ledger.StoreItem{}, &localError{&Error{Op: "store", Device: b.device, File: w.entry.name, Err: err}}
+	}
+	f := File{Key: w.claim.Key, Outcome: Stored, SHA256: a.sum, Stored: stored, Records: a.records}
+	if other {
+		f.Warning = "other content under a name that is already taken; both are kept"
+	}
+	return f, ledger.StoreItem{Claim: w.claim, SHA256: a.sum, Stored: stored}, nil
+}
+
+// record makes the new names durable and tells the ledger, in one transaction.
+func (b *batch) record(ctx context.Context, items []ledger.StoreItem, files []File) error {
+	if err := b.archive.sync(); err != nil {
+		return &localError{err}
+	}
+	if len(items) == 0 {
+		return nil
+	}
+	results, err := b.o.Ledger.StoreMany(ctx, b.o.Now(), items)
+	if err != nil {
+		return err
+	}
+	for i, f := range files {
+		if err := results[i].Err; err != nil {
+			if err := b.unlessVoid(f.Key, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if f.AliasOf = results[i].AliasOf; f.AliasOf != "" {
+			f.Outcome, f.Reason = Alias, "same content as "+f.AliasOf
+		}
+		b.settle(f)
+	}
+	return nil
+}
+
+// distrust moves a file that did not pass verification to the quarantine.
+func (b *batch) distrust(ctx context.Context, w work, a *arrival) error {
+	reason := clean(oneLine(a.err))
+	stored, err := b.archive.isolate(a.file.Path(), w.entry.name, a.sum, b.note(w.claim.Key, a.sum, reason))
+	if err == nil {
+		err = a.file.Abort()
+	}
+	if err != nil {
+		return &localError{&Error{Op: "quarantine", Device: b.device, File: w.entry.name, Err: err}}
+	}
+	if err := b.o.Ledger.Quarantine(ctx, b.o.Now(), w.claim, stored, reason); err != nil {
+		return b.unlessVoid(w.claim.Key, err)
+	}
+	b.settle(File{Key: w.claim.Key, Outcome: Quarantined, SHA256: a.sum, Stored: stored, Records: a.records, Reason: reason})
+	return nil
+}
+
+// note is the text beside a file in quarantine.
+func (r *run) note(k ledger.Key, sum, reason string) string {
+	return fmt.Sprintf("reason: %s\ndevice: %s\npath: %s\nname: %s\nsize: %d\nmtime: %d\nsha256: %s\nquarantined: %s\n",
+		reason, k.Device, k.Path, k.Name, k.Size, k.MTime, sum, r.o.Now().UTC().Format(time.RFC3339))
+}
+
+// discard removes the temporary files that were not published.
+func (b *batch) discard(r *receiver, err *error) {
+	for _, a := range r.arrived {
+		if e := a.file.Abort(); e != nil {
+			*err = errors.Join(*err, &localError{e})
+		}
+	}
+}
+
+// isNetwork reports whether an error came from connecting.
+func isNetwork(err error) bool {
+	var op *net.OpError
+	var dns *net.DNSError
+	return errors.As(err, &op) || errors.As(err, &dns) && !dns.IsNotFound
+}

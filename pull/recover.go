@@ -1,0 +1,239 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"acctpull/internal/durable"
+	"acctpull/ledger"
+	"acctpull/rollover"
+)
+
+// ErrStateLost: ledger and archive contradict each other.
+var ErrStateLost = errors.New("ledger and archive contradict each other")
+
+// Recovery is what Recover found and did.
+type Recovery struct {
+	// Removed counts temporary files of runs that were interrupted.
+	Removed int
+	// Adopted are files that were published and not yet recorded, and that
+	// passed verification; they are recorded now. Quarantined are those that
+	// did not pass.
+	Adopted, Quarantined []File
+	// Missing are files that the ledger has as stored and waiting for export
+	// and that are not on disk. They make Recover return ErrStateLost.
+	Missing []ledger.Row
+}
+
+// Recover puts archive and ledger in order after a crash. It is called at start,
+// before any Device, by the process that holds the lock on the data directory:
+// temporary files are removed, claims of the dead process are given back, files
+// in act/ that the ledger does not know are verified and recorded.
+//
+// An empty ledger beside an archive with files, and a stored file that is not
+// there, are ErrStateLost: nothing is guessed. Of o, the fields Data, Ledger,
+// Verify, Owner and Now are used.
+func Recover(ctx context.Context, o Options) (Recovery, error) {
+	var rec Recovery
+	devices, err := Devices(o.Data)
+	if err != nil {
+		return rec, &Error{Op: "recover", Err: err}
+	}
+	if err := checkNotLost(ctx, o, devices); err != nil {
+		return rec, err
+	}
+	for _, device := range devices {
+		r, err := newRun(o, Target{Device: device, User: "recovery", Host: "localhost", Path: "/"})
+		if err == nil {
+			err = r.recover(ctx, &rec)
+		}
+		if err != nil {
+			return rec, &Error{Op: "recover", Device: device, Err: err}
+		}
+	}
+	if len(rec.Missing) > 0 {
+		m := rec.Missing[0]
+		return rec, &Error{Op: "recover", Device: m.Device, File: m.Name, Err: fmt.Errorf("%w: stored as %s and not there, and %d more", ErrStateLost, quote(m.Stored), len(rec.Missing)-1),
+			hint: "restore the files from a copy of the data directory; they were not exported yet"}
+	}
+	return rec, nil
+}
+
+// checkNotLost refuses to start with an empty ledger beside a full archive.
+func checkNotLost(ctx context.Context, o Options, devices []string) error {
+	empty, err := o.Ledger.Empty(ctx)
+	if err != nil || !empty {
+		return err
+	}
+	for _, device := range devices {
+		dirs, err := SealedDirs(o.Data, device)
+		if err != nil {
+			return &Error{Op: "recover", Device: device, Err: err}
+		}
+		for _, dir := range dirs {
+			names, err := actNames(dir)
+			if err != nil {
+				return &Error{Op: "recover", Device: device, Err: err}
+			}
+			if len(names) > 0 {
+				return &Error{Op: "recover", Device: device, File: names[0], Err: fmt.Errorf("%w: the ledger is empty, the archive is not", ErrStateLost),
+					hint: "restore the ledger from a copy, or rebuild it from the archive and the dataset; starting with an empty ledger would export everything twice"}
+			}
+		}
+	}
+	return nil
+}
+
+// actNames lists the accounting files of a directory.
+func actNames(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		n, err := rollover.ParseName(e.Name())
+		if err == nil && n.Prefix == rollover.Act && e.Type().IsRegular() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// recover does it for one device.
+func (r *run) recover(ctx context.Context, rec *Recovery) error {
+	for _, dir := range []string{r.archive.collect(), r.archive.quarantine()} {
+		n, err := durable.RemoveLeftovers(dir)
+		rec.Removed += n
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if _, err := r.o.Ledger.ReleaseOwner(ctx, r.owner); err != nil {
+		return err
+	}
+	stored := make(map[string]bool)            // what the ledger has
+	waiting := make(map[ledger.Key]ledger.Key) // Discovered rows by name and size
+	for row, err := range r.o.Ledger.Files(ctx, r.device) {
+		if err != nil {
+			return err
+		}
+		if row.State == ledger.Discovered {
+			waiting[ledger.Key{Name: row.Name, Size: row.Size}] = row.Key
+		}
+		if row.Stored == "" {
+			continue
+		}
+		stored[row.Stored] = true
+		// What was exported may have been removed by retention since.
+		if row.State == ledger.Stored && row.AliasOf == "" && strings.HasPrefix(row.Stored, devicesDir+"/") {
+			if _, err := os.Stat(underData(r.o.Data, row.Stored)); errors.Is(err, fs.ErrNotExist) {
+				rec.Missing = append(rec.Missing, row)
+			} else if err != nil {
+				return err
+			}
+		}
+	}
+	dirs, err := SealedDirs(r.o.Data, r.device)
+	if err != nil {
+		return err
+	}
+	var orphans []string
+	for _, dir := range dirs {
+		names, err := actNames(dir)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			rel, err := r.archive.rel(filepath.Join(dir, name))
+			if err != nil {
+				return err
+			}
+			if !stored[rel] {
+				orphans = append(orphans, rel)
+			}
+		}
+	}
+	if len(orphans) == 0 {
+		return nil
+	}
+	return r.adopt(ctx, orphans, waiting, rec)
+}
+
+// adopt records files that were published and not recorded.
+func (r *run) adopt(ctx context.Context, orphans []string, waiting map[ledger.Key]ledger.Key, rec *Recovery) error {
+	claims, err := r.o.Ledger.Claim(ctx, r.o.Now(), r.owner, time.Hour, r.device, 0)
+	if err != nil {
+		return err
+	}
+	held := make(map[ledger.Key]ledger.Claim, len(claims))
+	for _, c := range claims {
+		held[c.Key] = c
+	}
+	for _, rel := range orphans {
+		if err := r.adoptOne(ctx, rel, waiting, held, rec); err != nil {
+			return errors.Join(err, r.release(ctx))
+		}
+	}
+	return r.release(ctx)
+}
+
+func (r *run) adoptOne(ctx context.Context, rel string, waiting map[ledger.Key]ledger.Key, held map[ledger.Key]ledger.Claim, rec *Recovery) error {
+	file := underData(r.o.Data, rel)
+	name := filepath.Base(file)
+	sum, size, err := durable.Sum(file)
+	if err != nil {
+		return err
+	}
+	short := ledger.Key{Name: name, Size: size}
+	key, known := waiting[short]
+	claim, claimed := held[key]
+	claimed = claimed && known
+	delete(waiting, short)
+	if !known {
+		key = ledger.Key{Device: r.device, Name: name, Size: size}
+	}
+	f := File{Key: key, SHA256: sum, Stored: rel, Reason: "found in the archive after a crash"}
+	records, bad := r.o.Verify(ctx, file)
+	f.Records = records
+	if bad != nil && aboutUs(ctx, bad) {
+		return bad
+	}
+	if bad != nil {
+		f.Outcome, f.Reason = Quarantined, clean(oneLine(bad))
+		if f.Stored, err = r.archive.isolate(file, name, sum, r.note(key, sum, f.Reason)); err != nil {
+			return err
+		}
+		if claimed {
+			err = r.o.Ledger.Quarantine(ctx, r.o.Now(), claim, f.Stored, f.Reason)
+		}
+		rec.Quarantined = append(rec.Quarantined, f)
+		return err
+	}
+	// Its name may have been given just before the crash.
+	if err := errors.Join(durable.SyncFile(file), durable.SyncDir(filepath.Dir(file))); err != nil {
+		return err
+	}
+	if claimed {
+		results, err := r.o.Ledger.StoreMany(ctx, r.o.Now(), []ledger.StoreItem{{Claim: claim, SHA256: sum, Stored: rel}})
+		if err == nil {
+			err = results[0].Err
+		}
+		if err != nil {
+			return err
+		}
+		if f.AliasOf = results[0].AliasOf; f.AliasOf != "" {
+			f.Outcome = Alias
+		}
+	} else if _, err := r.o.Ledger.AddLocal(ctx, r.o.Now(), []ledger.Input{{Device: r.device, Name: name, SHA256: sum, Stored: rel, Size: size}}); err != nil {
+		return err
+	}
+	rec.Adopted = append(rec.Adopted, f)
+	return nil
+}

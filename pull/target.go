@@ -1,0 +1,331 @@
+package pull
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Transport is how files come off a device.
+type Transport string
+
+// The transports.
+const (
+	// Auto is SFTP, and SCP if the device has no SFTP.
+	Auto Transport = "auto"
+	SFTP Transport = "sftp"
+	SCP  Transport = "scp"
+)
+
+// ParseTransport accepts auto, sftp and scp; "" is Auto.
+func ParseTransport(s string) (Transport, error) {
+	switch t := Transport(s); t {
+	case "":
+		return Auto, nil
+	case Auto, SFTP, SCP:
+		return t, nil
+	}
+	return "", fmt.Errorf("transport %s: must be auto, sftp or scp", quote(s))
+}
+
+// defaultPort is the port of SSH.
+const defaultPort = 22
+
+// Target is one directory of one device and how to get there. ParseTarget
+// makes one from what a person types; flags or a configuration fill in fields;
+// Resolve takes the rest from the user's ssh configuration.
+type Target struct {
+	// Device is the name in the ledger and on disk. "" is Host as typed,
+	// with ":port" if Port is neither 0 nor 22.
+	Device string
+	// User is the login name. "" is the local user's, which Resolve fills.
+	User string
+	// Host is what a person calls the device: a name, an address, or a Host
+	// of the ssh configuration.
+	Host string
+	// Port is the TCP port, 0 is 22.
+	Port int
+	// Path is the directory with the closed accounting files, as the device
+	// writes it: "/act", "cf1:/act", `cf1:\act`.
+	Path string
+
+	// Address is the name or address that is connected to. "" is Host.
+	Address string
+	// HostKeyAlias is the name looked up in known_hosts instead of the
+	// address and port, "" if there is none.
+	HostKeyAlias string
+	// KnownHosts are the files with host keys; one that does not exist is
+	// an empty one. The first is the one a new key is added to.
+	KnownHosts []string
+	// Identities are private key files. IdentitiesOnly keeps every key of
+	// the agent out that is not among them.
+	Identities     []string
+	IdentitiesOnly bool
+	// DefaultIdentities are private key files that are used if they exist.
+	DefaultIdentities []string
+	// AgentSocket is the socket of the SSH agent, "" is none.
+	AgentSocket string
+	// Passphrase decrypts private key files, Password logs in by password
+	// or keyboard-interactive. Both may be empty.
+	Passphrase, Password Secret
+	// Transport is how the files come; "" is Auto.
+	Transport Transport
+	// Legacy are insecure algorithms to allow for this device; see
+	// LegacyAlgorithms. nil allows none.
+	Legacy []string
+}
+
+// ParseTarget reads [user@]host:path as scp takes it, with an IPv6 address in
+// brackets, or ssh://[user@]host[:port]/path. The path after the first colon is
+// the device's own, so admin@router:cf1:/act is the directory cf1:/act.
+//
+// In the URL form the path is absolute, /~/x is x in the home directory, and
+// /cf1:/act is cf1:/act.
+func ParseTarget(s string) (Target, error) {
+	t, err := parseTarget(s)
+	if err != nil {
+		return Target{}, fmt.Errorf("target %s: %w", quote(s), err)
+	}
+	return t, nil
+}
+
+func parseTarget(s string) (Target, error) {
+	if !utf8.ValidString(s) {
+		return Target{}, errors.New("not valid UTF-8")
+	}
+	var t Target
+	var err error
+	if strings.Contains(s, "://") && !strings.Contains(s[:strings.Index(s, "://")], "/") {
+		t, err = parseURL(s)
+	} else {
+		t, err = parseSCPForm(s)
+	}
+	if err != nil {
+		return Target{}, err
+	}
+	if err := errors.Join(checkUser(t.User), checkHost(t.Host), checkPath(t.Path)); err != nil {
+		return Target{}, err
+	}
+	if t.Path, err = fromHome(t.Path); err != nil {
+		return Target{}, err
+	}
+	return t, nil
+}
+
+// parseSCPForm splits [user@]host:path.
+func parseSCPForm(s string) (t Target, err error) {
+	rest := s
+	// A user name ends at the last @ before the first colon or bracket.
+	if i := strings.IndexAny(rest, ":["); i >= 0 {
+		if at := strings.LastIndexByte(rest[:i], '@'); at >= 0 {
+			t.User, rest = rest[:at], rest[at+1:]
+			if t.User == "" {
+				return t, errors.New("empty user name before @")
+			}
+		}
+	}
+	if strings.HasPrefix(rest, "[") {
+		host, path, ok := strings.Cut(rest[1:], "]")
+		if !ok || !strings.HasPrefix(path, ":") {
+			return t, errors.New("expected [address]:path")
+		}
+		t.Host, t.Path = host, path[1:]
+		return t, nil
+	}
+	host, path, ok := strings.Cut(rest, ":")
+	if !ok {
+		return t, &hinted{errors.New("no directory"), "add the directory after a colon, for example " + clean(s) + ":/act"}
+	}
+	if i := strings.Index(rest, ":/"); i > 0 {
+		if a, err := netip.ParseAddr(rest[:i]); err == nil && a.Is6() {
+			return t, fmt.Errorf("write an IPv6 address in brackets: [%s]%s", a, clean(rest[i:]))
+		}
+	}
+	if strings.Contains(path, "@") && strings.Contains(strings.SplitN(path, "/", 2)[0], "@") {
+		// user:password@host:path would otherwise be read as host "user".
+		return t, errPasswordInTarget
+	}
+	t.Host, t.Path = host, path
+	return t, nil
+}
+
+var errPasswordInTarget = &hinted{
+	errors.New("a password in the target is refused: other users can read command lines"),
+	"give the password in a file of mode 0600 or in an environment variable"}
+
+// parseURL splits ssh://[user@]host[:port]/path.
+func parseURL(s string) (t Target, err error) {
+	u, err := url.Parse(s)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err
+		}
+		return t, err
+	}
+	switch {
+	case u.Scheme != "ssh":
+		return t, fmt.Errorf("scheme %s: only ssh:// is known", quote(u.Scheme))
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return t, errors.New("a URL with ? or # has no meaning here")
+	}
+	if u.User != nil {
+		if _, has := u.User.Password(); has {
+			return t, errPasswordInTarget
+		}
+		t.User = u.User.Username()
+		if t.User == "" {
+			return t, errors.New("empty user name before @")
+		}
+	}
+	t.Host = u.Hostname()
+	if p := u.Port(); p != "" {
+		if t.Port, err = parsePort(p); err != nil {
+			return t, err
+		}
+	} else if strings.HasSuffix(u.Host, ":") {
+		return t, errors.New("empty port")
+	}
+	t.Path = u.Path
+	if t.Path == "" || t.Path == "/" && !strings.HasSuffix(s, "/") {
+		return t, &hinted{errors.New("no directory"), "add the directory, for example " + clean(s) + "/act"}
+	}
+	if inner := t.Path[1:]; strings.HasPrefix(inner, "~") || isDevicePath(inner) {
+		t.Path = inner
+	}
+	return t, nil
+}
+
+// parsePort reads a decimal port number.
+func parsePort(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("port %s: must be 1 to 65535", quote(s))
+	}
+	return int(n), nil
+}
+
+func checkUser(s string) error {
+	if strings.HasPrefix(s, "-") || len(s) > 255 || strings.ContainsFunc(s, notInName) || strings.ContainsAny(s, ":/@[]") {
+		return fmt.Errorf("user name %s is not usable", quote(s))
+	}
+	return nil
+}
+
+// notInName finds what user names and paths must not hold.
+func notInName(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
+
+// checkHost accepts host names, IPv4 and IPv6 addresses, with a zone.
+func checkHost(s string) error {
+	if s == "" {
+		return errors.New("empty host name")
+	}
+	if strings.Contains(s, ":") {
+		a, err := netip.ParseAddr(s)
+		if err != nil || !a.Is6() || strings.Trim(a.Zone(), hostBytes) != "" {
+			return fmt.Errorf("host %s is not an IPv6 address", quote(s))
+		}
+		return nil
+	}
+	if len(s) > 253 || strings.Trim(s, hostBytes) != "" || s[0] == '-' || s[0] == '.' {
+		return fmt.Errorf("host name %s is not usable", quote(s))
+	}
+	return nil
+}
+
+const hostBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
+
+// checkPath accepts what can be a directory on a device.
+func checkPath(s string) error {
+	switch {
+	case s == "":
+		return &hinted{errors.New("no directory after the colon"), "write the directory with the closed accounting files, for example :/act or :cf1:/act"}
+	case len(s) > 1024:
+		return errors.New("path is longer than 1024 bytes")
+	case strings.ContainsFunc(s, notInName):
+		return fmt.Errorf("path %s has characters that cannot be printed", quote(s))
+	}
+	return nil
+}
+
+// fromHome takes ~/ off a path: a path without a leading slash starts in the
+// home directory anyway, over SFTP and SCP alike.
+func fromHome(s string) (string, error) {
+	switch {
+	case !strings.HasPrefix(s, "~"):
+		return s, nil
+	case s == "~" || s == "~/":
+		return ".", nil
+	case strings.HasPrefix(s, "~/") && strings.Trim(s[1:], "/") != "":
+		return strings.TrimLeft(s[1:], "/"), nil
+	case strings.HasPrefix(s, "~/"):
+		return ".", nil
+	}
+	return "", fmt.Errorf("path %s: the home directory of another user is not supported", quote(s))
+}
+
+// isDevicePath reports whether a path starts with the name of a file system of
+// a device, such as cf1: .
+func isDevicePath(s string) bool {
+	name, _, ok := strings.Cut(s, ":")
+	return ok && name != "" && len(name) <= 32 && strings.Trim(name, hostBytes[:62]) == ""
+}
+
+// port returns the port to connect to.
+func (t Target) port() int { return or(t.Port, defaultPort) }
+
+// device returns the name of the device in the ledger and on disk.
+func (t Target) device() string {
+	if t.Device != "" {
+		return t.Device
+	}
+	if t.port() == defaultPort {
+		return t.Host
+	}
+	return net.JoinHostPort(t.Host, strconv.Itoa(t.Port))
+}
+
+// dialAddress returns host:port to connect to.
+func (t Target) dialAddress() string {
+	return net.JoinHostPort(or(t.Address, t.Host), strconv.Itoa(t.port()))
+}
+
+// hostKeyAddress returns host:port to look up in known_hosts.
+func (t Target) hostKeyAddress() string {
+	if t.HostKeyAlias != "" {
+		return net.JoinHostPort(t.HostKeyAlias, strconv.Itoa(defaultPort))
+	}
+	return t.dialAddress()
+}
+
+// String returns the target as ParseTarget reads it.
+func (t Target) String() string {
+	user, host := "", t.Host
+	if t.User != "" {
+		user = t.User + "@"
+	}
+	if t.port() != defaultPort {
+		path := t.Path
+		switch {
+		case isDevicePath(path):
+			path = "/" + path
+		case !strings.HasPrefix(path, "/"):
+			path = "/~/" + path
+		}
+		u := url.URL{Scheme: "ssh", Host: net.JoinHostPort(host, strconv.Itoa(t.Port)), Path: path}
+		if t.User != "" {
+			u.User = url.User(t.User)
+		}
+		return u.String()
+	}
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return user + host + ":" + t.Path
+}
