@@ -1,0 +1,498 @@
+package record
+
+import (
+	"strconv"
+	"time"
+)
+
+// scope is what holds for every row inside an element. A child begins with a
+// copy of its parent's.
+type scope struct {
+	rec        recordRef
+	sub        string // sub-record, canonical; "" if none was named
+	subText    string // as the file spells it
+	policy     int
+	final      int
+	start, end time.Time
+	badTime    *badContext // a time or final that could not be read
+	badFinal   *badContext
+	keys       uint64 // object keys that stand on an enclosing element
+	conflict   uint64 // keys and contexts that stand there twice with different values
+}
+
+// badContext is a time or an ordinal that makes every row it holds for unusable.
+type badContext struct{ field, text, reason string }
+
+// frame is an open element.
+type frame struct {
+	w          *word
+	at         scope
+	own        uint64 // object keys and contexts that stand on the element itself
+	lacked     uint64 // keys and contexts that rows inside would have inherited and did not find
+	fields     int    // where its fields begin in Reader.fields
+	arena      int    // where its texts begin in Reader.arena
+	textAt     int    // where its own character data begin there
+	textRaw    int64  // position of that in the window, -1 if it is not there literally
+	start      int64  // of the element, in the window's count
+	offset     int64  // the same in bytes of the file
+	unusual    uint64 // scanner.unusual before the element
+	counters   int
+	infos      int
+	unknowns   int
+	repeated   *word // a field that stands twice
+	crowded    bool  // more fields than one record may have
+	scopeHint  string
+	modeHint   string
+	child      bool  // it has child elements
+	rows       bool  // it holds rows
+	exactTime  bool  // the end of the interval stands here under its own name
+	namedSub   bool  // it names its sub-record itself
+	keyedValue *word // the word its own name gave to an identifying attribute
+}
+
+// field is a field of an open element.
+type field struct {
+	w       *word
+	off, n  int   // its text in Reader.arena
+	raw     int64 // position of the text in the window if it stands there literally, else -1
+	unknown bool  // its name is known, but it does not mean that here
+	used    bool  // it named the sub-record or record
+}
+
+const (
+	maxFields    = 1024    // of one element
+	maxFieldText = 1 << 20 // bytes of all its fields
+)
+
+func (r *Reader) textOf(f field) []byte { return r.arena[f.off : f.off+f.n] }
+
+// push opens the element whose start tag was just read.
+func (r *Reader) push() error {
+	w := r.v.lookup(r.s.elem.local)
+	if w.foreign {
+		return r.s.failAt(r.s.pos, KindShape, "leave such files out; they are written by the same devices for another purpose",
+			"a 3GPP TS 32.435 measurement file (<%s>), not an accounting file", w.name)
+	}
+	if n := len(r.frames); n > 0 {
+		if err := r.endText(&r.frames[n-1]); err != nil {
+			return err
+		}
+		r.frames[n-1].child = true
+	}
+	open := &r.s.open[len(r.s.open)-1]
+	f := frame{w: w, fields: len(r.fields), arena: len(r.arena), start: open.start, offset: open.offset, textRaw: -1}
+	// what the start tag itself had to be decoded counts as inside the element
+	f.unusual = r.s.unusualBefore
+	if n := len(r.frames); n > 0 {
+		p := &r.frames[n-1]
+		f.at = p.at
+		f.at.keys |= p.own & keyMask
+	} else {
+		f.at.end = r.nameEnd
+	}
+	if w.known() {
+		r.knownNames++
+	}
+	if w.sub != "" {
+		f.at.sub, f.at.subText, f.namedSub = w.sub, w.name, true
+	}
+	if w.def != nil {
+		f.at.rec = recordRef{Name(w.name), w.def}
+	}
+	r.frames = append(r.frames, f)
+	top := &r.frames[len(r.frames)-1]
+	for i := range r.s.attrs {
+		a := &r.s.attrs[i]
+		if a.infrastructure() {
+			continue
+		}
+		if err := r.addText(top, r.v.lookup(a.name.local), a.value, a.raw); err != nil {
+			return err
+		}
+	}
+	top.textAt = len(r.arena)
+	return nil
+}
+
+const keyMask = 1<<maxKeys - 1
+
+// text takes character data of the innermost element.
+func (r *Reader) text() error {
+	f := &r.frames[len(r.frames)-1]
+	if f.child {
+		if !blank(r.s.text) {
+			return r.addText(f, r.v.lookup(mixedText), r.s.text, -1)
+		}
+		return nil
+	}
+	if len(r.arena) == f.textAt {
+		f.textRaw = r.s.textRaw
+	} else {
+		f.textRaw = -1
+	}
+	r.arena = append(r.arena, r.s.text...)
+	if len(r.arena)-f.textAt > r.lim.TextBytes {
+		return r.s.limit("text longer than %d bytes", r.lim.TextBytes)
+	}
+	return nil
+}
+
+// mixedText is the name under which text between child elements is kept.
+var mixedText = []byte("#text")
+
+func blank(b []byte) bool {
+	for _, c := range b {
+		if !isSpace(c) {
+			return false
+		}
+	}
+	return true
+}
+
+// endText deals with the text of an element that turns out to have children: it
+// is white space between tags, or the value of the key the element is named
+// after, or a field without a name.
+func (r *Reader) endText(f *frame) error {
+	if f.child || len(r.arena) == f.textAt {
+		return nil
+	}
+	text := r.arena[f.textAt:]
+	w := r.v.lookup(mixedText)
+	if blank(text) {
+		r.arena = r.arena[:f.textAt]
+		return nil
+	}
+	if f.w.field != nil && f.w.field.key >= 0 {
+		w = f.w
+		text = trimSpace(text)
+	}
+	r.arena = r.arena[:f.textAt]
+	return r.addText(f, w, text, -1)
+}
+
+func trimSpace(b []byte) []byte {
+	for len(b) > 0 && isSpace(b[0]) {
+		b = b[1:]
+	}
+	for len(b) > 0 && isSpace(b[len(b)-1]) {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// addText adds a field whose text is not in the arena yet, or just behind its
+// end.
+func (r *Reader) addText(f *frame, w *word, text []byte, raw int64) error {
+	off := len(r.arena)
+	r.arena = append(r.arena, text...)
+	return r.add(f, field{w: w, off: off, n: len(text), raw: raw})
+}
+
+// add gives f a field whose text lies at the end of the arena, or further down.
+func (r *Reader) add(f *frame, fld field) error {
+	if (fld.unknown || !fld.w.known()) && (len(r.fields)-f.fields >= maxFields || len(r.arena)-f.arena > maxFieldText) {
+		f.crowded = true
+		r.arena = r.arena[:fld.off]
+		r.v.countUnknown(fld.w)
+		return nil
+	}
+	if f.w.composite {
+		if c := r.v.composed(f.w, fld.w); c != nil {
+			fld.w = c
+		}
+	}
+	if r.identifies(f, fld) {
+		fld.w, f.keyedValue = f.w, f.w
+	}
+	w := fld.w
+	if w.known() && !fld.unknown {
+		r.knownNames++
+	}
+	switch {
+	case fld.unknown:
+	case w.field != nil:
+		return r.addField(f, fld)
+	case w.ctx != noContext:
+		return r.addContext(f, fld)
+	case w.subName && r.namesSub(f, fld):
+		fld.used = true
+		r.fields = append(r.fields, fld)
+		return nil
+	}
+	f.unknowns++
+	r.fields = append(r.fields, fld)
+	return nil
+}
+
+// identifies tells whether the field, called id or name, gives the value of the
+// key (or policy, or record name) that its element is named after:
+// <sap id="1/1/1:100">.
+func (r *Reader) identifies(f *frame, fld field) bool {
+	if !fld.w.ident || fld.w.field != nil || fld.w.ctx != noContext || f.keyedValue != nil {
+		return false
+	}
+	text := r.textOf(fld)
+	switch {
+	case f.w.field != nil && f.w.field.key >= 0:
+		named := r.v.static[string(text)] // <meter><name>iof</name><value>5</value></meter> is a pair
+		return named == nil || named.field == nil || named.field.role == Key
+	case f.w.ctx == ctxPolicy, f.w.ctx == ctxFile:
+		_, ok := parseOrdinal(text)
+		return ok
+	case f.w.ctx == ctxRecord:
+		_, ok := r.v.record(string(text))
+		return ok
+	}
+	return false
+}
+
+// namesSub takes the value of type= or name= as the sub-record or record name
+// if it is one.
+func (r *Reader) namesSub(f *frame, fld field) bool {
+	text := r.textOf(fld)
+	if sub := r.v.subRecord(text); sub != "" && !f.namedSub {
+		f.at.sub, f.at.subText, f.namedSub = sub, r.strings.get(text), true
+		r.knownNames++
+		return true
+	}
+	if def, ok := r.v.record(string(text)); ok {
+		f.at.rec = recordRef{Name(r.strings.get(text)), def}
+		r.knownNames++
+		return true
+	}
+	return false
+}
+
+// addField adds a field of the catalogue or profile.
+func (r *Reader) addField(f *frame, fld field) error {
+	fw := fld.w.field
+	if fw.key >= 0 {
+		bit := uint64(1) << fw.key
+		if f.own&bit != 0 {
+			return r.repeatedKey(f, fld, bit)
+		}
+		if err := r.late(f, bit, fld.w); err != nil {
+			return err
+		}
+		f.own |= bit
+		f.at.conflict &^= bit
+		r.fields = append(r.fields, fld)
+		return nil
+	}
+	for i := f.fields; i < len(r.fields); i++ {
+		if r.fields[i].w.field == fw && !r.fields[i].unknown {
+			f.repeated = fld.w
+			return nil
+		}
+	}
+	if fw.role == Counter {
+		f.counters++
+	} else {
+		f.infos++
+	}
+	r.fields = append(r.fields, fld)
+	return nil
+}
+
+// repeatedKey deals with a key that stands on its element already: the same
+// value again says nothing new, another one makes both useless.
+func (r *Reader) repeatedKey(f *frame, fld field, bit uint64) error {
+	for i := f.fields; i < len(r.fields); i++ {
+		if r.fields[i].w.field == fld.w.field && string(r.textOf(r.fields[i])) == string(r.textOf(fld)) {
+			return nil
+		}
+	}
+	if err := r.late(f, bit, fld.w); err != nil {
+		return err
+	}
+	f.repeated = fld.w
+	f.at.conflict |= bit
+	return nil
+}
+
+// late reports a key or context that stands behind rows it should hold for.
+func (r *Reader) late(f *frame, bit uint64, w *word) error {
+	if !f.rows || f.lacked&bit == 0 {
+		return nil
+	}
+	return r.s.failAt(r.s.pos, KindShape, "a device that writes its files like this cannot be read without guessing; please report it with a sample",
+		"%q of element <%s> stands behind rows that belong to it", w.name, f.w.name)
+}
+
+// addContext adds a time, policy, record name or their like.
+func (r *Reader) addContext(f *frame, fld field) error {
+	c := fld.w.ctx
+	text := r.textOf(fld)
+	bit := c.bit()
+	if bit != 0 {
+		weaker := c == ctxTime && f.own&bit != 0 && f.exactTime
+		if r.fileTime && (c == ctxEnd || c == ctxTime) || weaker || (c == ctxEnd || c == ctxTime || c == ctxStart) && len(text) == 0 {
+			fld.unknown = true // it is not used
+			return r.add(f, fld)
+		}
+		if err := r.late(f, bit, fld.w); err != nil {
+			return err
+		}
+		if f.own&bit != 0 && !(c == ctxEnd && !f.exactTime) {
+			if !r.sameContext(f, fld) {
+				f.repeated = fld.w
+				f.at.conflict |= bit
+			}
+			return nil
+		}
+	} else if r.hasContext(f, c) {
+		fld.unknown = true
+		return r.add(f, fld)
+	}
+	if !r.setContext(f, c, text, fld.w) {
+		fld.unknown = true
+		return r.add(f, fld)
+	}
+	if bit != 0 {
+		if f.own&bit == 0 {
+			f.at.conflict &^= bit
+		}
+		f.own |= bit
+	}
+	r.fields = append(r.fields, fld)
+	if len(r.frames) == 1 {
+		r.promote(fld)
+	}
+	return nil
+}
+
+func (r *Reader) sameContext(f *frame, fld field) bool {
+	for i := f.fields; i < len(r.fields); i++ {
+		if r.fields[i].w.ctx == fld.w.ctx && string(r.textOf(r.fields[i])) == string(r.textOf(fld)) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *Reader) hasContext(f *frame, c context) bool {
+	for i := f.fields; i < len(r.fields); i++ {
+		if r.fields[i].w.ctx == c && !r.fields[i].unknown {
+			return true
+		}
+	}
+	return false
+}
+
+// setContext changes the scope of f. It returns false if the text means nothing.
+func (r *Reader) setContext(f *frame, c context, text []byte, w *word) bool {
+	switch c {
+	case ctxEnd, ctxTime:
+		f.exactTime = f.exactTime || c == ctxEnd
+		f.at.end, f.at.badTime = r.contextTime(text, w)
+	case ctxStart:
+		var bad *badContext
+		if f.at.start, bad = r.contextTime(text, w); bad != nil {
+			f.at.badTime = bad
+		}
+	case ctxFinal:
+		n, ok := parseOrdinal(text)
+		if f.at.final, f.at.badFinal = n, nil; !ok {
+			f.at.badFinal = &badContext{w.name, bounded(string(text)), "is not an ordinal number"}
+		}
+	case ctxPolicy:
+		n, ok := parseOrdinal(text)
+		if !ok {
+			return false
+		}
+		f.at.policy = n
+	case ctxRecord:
+		text = trimSpace(text)
+		if len(text) == 0 {
+			return false
+		}
+		name := r.strings.get(text)
+		def, _ := r.v.record(name)
+		f.at.rec = recordRef{Name(name), def}
+	case ctxSub:
+		f.at.subText = r.strings.get(trimSpace(text))
+		f.at.sub, f.namedSub = f.at.subText, true
+		if sub := r.v.subRecord(text); sub != "" {
+			f.at.sub = sub
+		}
+	case ctxScope:
+		f.scopeHint = r.strings.get(text)
+	case ctxMode:
+		f.modeHint = r.strings.get(text)
+	}
+	return true
+}
+
+// parseOrdinal reads a small decimal number.
+func parseOrdinal(b []byte) (int, bool) {
+	n, ok := parseUint(b)
+	if !ok || n > 1<<31-1 {
+		return 0, false
+	}
+	return int(n), true
+}
+
+// promote takes what an element says of the whole file into the header, unless
+// it is known already.
+func (r *Reader) promote(fld field) {
+	h := &r.header
+	text := string(r.textOf(fld))
+	number := func(p *int) {
+		if n, ok := parseOrdinal([]byte(text)); ok && *p == 0 {
+			*p = n
+		}
+	}
+	str := func(p *string) {
+		if *p == "" {
+			*p = text
+		}
+	}
+	switch fld.w.ctx {
+	case ctxPolicy:
+		if !r.rowsSeen {
+			number(&h.Policy)
+		}
+	case ctxRecord:
+		if r.headerRec.name == "" && !r.rowsSeen {
+			name := string(trimSpace([]byte(text)))
+			def, _ := r.v.record(name)
+			r.headerRec = recordRef{Name(name), def}
+		}
+	case ctxFile:
+		number(&h.FileID)
+	case ctxCreated:
+		if t, ok := r.parseTime([]byte(text)); ok && h.Created.IsZero() {
+			h.Created = t
+		}
+	case ctxInterval:
+		if d, ok := r.parseInterval(text); ok && h.Interval == 0 {
+			h.Interval = d
+		}
+	case ctxSemantics:
+		if text == Cumulative || text == PerInterval {
+			str(&h.Semantics)
+		}
+	case ctxSystem:
+		str(&h.System)
+	case ctxDescription:
+		str(&h.Description)
+	case ctxReason:
+		str(&h.Reason)
+	}
+}
+
+// parseInterval reads a collection interval. A number without a unit is taken
+// as seconds in our own dialect only; elsewhere it could as well be minutes.
+func (r *Reader) parseInterval(text string) (time.Duration, bool) {
+	if d, err := time.ParseDuration(text); err == nil && d > 0 {
+		return d, true
+	}
+	if len(r.frames) == 0 || r.frames[0].w.name != elemRoot {
+		return 0, false
+	}
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil || seconds <= 0 || seconds > 1e9 {
+		return 0, false
+	}
+	return time.Duration(seconds * 1000 * float64(time.Millisecond)).Round(time.Millisecond), true
+}

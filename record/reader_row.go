@@ -1,0 +1,268 @@
+package record
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// binding says how the fields of a row become a Record. It is made once for
+// each combination of record name, sub-record and fields.
+type binding struct {
+	set     *RowSet
+	sub     string
+	slots   []slot      // one per field of the row, in its order
+	inherit []inherited // keys that come from enclosing elements
+	need    uint64      // keys and contexts that must not follow the row
+	perFile bool        // made with what only this file told
+}
+
+// slot is where a field of the row goes.
+type slot struct {
+	value int // index of Record.Values, or one of the constants below
+	text  bool
+	role  Role
+}
+
+const (
+	toUnknown = -1 // to Record.Unknown
+	toNowhere = -2 // it is a context, which the frame holds already
+)
+
+// inherited is a key that the row takes from an enclosing element.
+type inherited struct {
+	key   int // index in vocabulary.keys
+	value int // index of Record.Values, or toUnknown
+	text  bool
+}
+
+// row makes a Record of f.
+func (r *Reader) row(f *frame, rec *Record) error {
+	own := r.fields[f.fields:]
+	b, err := r.bindingOf(f, own)
+	if err != nil {
+		return err
+	}
+	f.lacked = b.need &^ f.own
+	if bad := r.checkRow(f, b); bad != nil {
+		return bad
+	}
+	rec.Reset(b.set)
+	r.fillScope(rec, f, b)
+	for i, sl := range b.slots {
+		fld := own[i]
+		text := r.textOf(fld)
+		switch {
+		case sl.value == toNowhere:
+		case sl.value == toUnknown:
+			if fld.w.field != nil && fld.w.field.extra && fld.w.field.role == Counter {
+				if _, ok := parseUint(text); !ok && len(text) > 0 {
+					return r.bad(f, fld.w.name, text, numberReason(text))
+				}
+			}
+			rec.Unknown = append(rec.Unknown, Pair{fld.w.name, string(text)})
+		case sl.text:
+			rec.Values[sl.value] = Value{State: Text, Text: r.strings.get(text)}
+		default:
+			if rec.Values[sl.value], err = r.number(f, fld.w, text); err != nil {
+				return err
+			}
+		}
+	}
+	if err := r.fillInherited(rec, f, b); err != nil {
+		return err
+	}
+	r.countRow(own, b, rec)
+	r.fast.learn(r, f, own, b)
+	return nil
+}
+
+// checkRow reports what makes the row as a whole unusable.
+func (r *Reader) checkRow(f *frame, b *binding) error {
+	if f.repeated != nil {
+		return r.bad(f, f.repeated.name, nil, "stands twice in the record")
+	}
+	if f.crowded {
+		return r.bad(f, f.w.name, nil, "holds more fields than a record may have")
+	}
+	if clash := f.at.conflict & b.need &^ f.own; clash != 0 {
+		return r.bad(f, r.v.bitName(clash), nil, "stands twice, with different values, on an enclosing element")
+	}
+	for _, bad := range []*badContext{f.at.badTime, f.at.badFinal} {
+		if bad != nil {
+			return r.bad(f, bad.field, []byte(bad.text), bad.reason)
+		}
+	}
+	return nil
+}
+
+func (r *Reader) fillScope(rec *Record, f *frame, b *binding) {
+	rec.Sub, rec.Final, rec.Start, rec.End, rec.Offset = b.sub, f.at.final, f.at.start, f.at.end, f.offset
+	if rec.Policy = f.at.policy; rec.Policy == 0 {
+		rec.Policy = r.defaultPolicy()
+	}
+}
+
+func (r *Reader) defaultPolicy() int {
+	if r.header.Policy == 0 && r.o.Profile != nil {
+		return r.o.Profile.Policy
+	}
+	return r.header.Policy
+}
+
+// number reads a numeric field. Empty is a state of its own, and everything
+// that is not plain digits makes the record unusable: no trimming, no guessing.
+func (r *Reader) number(f *frame, w *word, text []byte) (Value, error) {
+	if len(text) == 0 {
+		return Value{State: Empty}, nil
+	}
+	n, ok := parseUint(text)
+	if !ok {
+		return Value{}, r.bad(f, w.name, text, numberReason(text))
+	}
+	return Value{State: Number, N: n}, nil
+}
+
+// parseUint reads an unsigned decimal number, exactly, up to 2^64-1.
+func parseUint(b []byte) (uint64, bool) {
+	const most = 1<<64 - 1
+	n := uint64(0)
+	for _, c := range b {
+		d := uint64(c - '0')
+		if d > 9 || n > most/10 || n == most/10 && d > most%10 {
+			return 0, false
+		}
+		n = n*10 + d
+	}
+	return n, len(b) > 0
+}
+
+func numberReason(text []byte) string {
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return "is not an unsigned decimal number"
+		}
+	}
+	return "does not fit into 64 bits"
+}
+
+// fillInherited takes the keys that enclosing elements have.
+func (r *Reader) fillInherited(rec *Record, f *frame, b *binding) error {
+	for _, in := range b.inherit {
+		fld, ok := r.inheritedField(in.key, len(r.frames)-2)
+		if !ok {
+			continue
+		}
+		text := r.textOf(fld)
+		switch {
+		case in.value == toUnknown:
+			rec.Unknown = append(rec.Unknown, Pair{r.v.keys[in.key].abbrev, r.strings.get(text)})
+		case in.text:
+			rec.Values[in.value] = Value{State: Text, Text: r.strings.get(text)}
+		default:
+			v, err := r.number(f, fld.w, text)
+			if err != nil {
+				return err
+			}
+			rec.Values[in.value] = v
+		}
+	}
+	return nil
+}
+
+// inheritedField finds a key on the frames from the given one outwards.
+func (r *Reader) inheritedField(key, from int) (field, bool) {
+	end := len(r.fields)
+	if from+1 < len(r.frames) {
+		end = r.frames[from+1].fields
+	}
+	for i := from; i >= 0; i-- {
+		f := &r.frames[i]
+		if f.own&(1<<key) != 0 {
+			for _, fld := range r.fields[f.fields:end] {
+				if fw := fld.w.field; fw != nil && fw.key == key && !fld.unknown {
+					return fld, true
+				}
+			}
+		}
+		end = f.fields
+	}
+	return field{}, false
+}
+
+// countRow keeps the statistics that do not follow from the Record count.
+func (r *Reader) countRow(own []field, b *binding, rec *Record) {
+	for i, sl := range b.slots {
+		if sl.value == toUnknown && !(own[i].w.field != nil && own[i].w.field.extra) {
+			r.v.countUnknown(own[i].w)
+		}
+	}
+	for i := range rec.Values {
+		if rec.Values[i].State == Empty {
+			r.stats.EmptyCounters++
+		}
+	}
+	if !b.set.Known {
+		r.countSub(b.sub)
+	}
+}
+
+func (r *Reader) countSub(sub string) {
+	const most = 1000
+	if _, ok := r.subs[sub]; !ok && len(r.subs) >= most {
+		sub = otherUnknown
+	}
+	r.subs[sub]++
+}
+
+// bad makes the RecordError of a row.
+func (r *Reader) bad(f *frame, name string, text []byte, reason string) error {
+	from := max(f.start, r.s.base, r.s.base+int64(r.s.pos)-rawKept)
+	to := r.s.base + int64(r.s.pos)
+	return &RecordError{
+		File: r.s.file, Offset: f.offset, Path: r.s.path() + "/" + f.w.name, Field: name,
+		Text: string(text[:min(len(text), 256)]), Reason: reason,
+		Raw: bytes.Clone(r.s.buf[from-r.s.base : to-r.s.base]),
+	}
+}
+
+// bindingOf finds or makes the binding of a row.
+func (r *Reader) bindingOf(f *frame, own []field) (*binding, error) {
+	rec, perFile, err := r.recordOf(f)
+	if err != nil {
+		return nil, err
+	}
+	k := r.keyBuf[:0]
+	for _, s := range [...]string{string(rec.name), f.at.sub, f.at.subText, f.scopeHint, f.modeHint} {
+		k = append(append(k, s...), 0)
+	}
+	if rec.def != nil {
+		k = append(k, rec.def.Name...)
+	}
+	if f.at.sub == "" {
+		k = append(append(k, 0), f.w.name...)
+	}
+	k = append(k, 0)
+	k = binary.LittleEndian.AppendUint64(k, f.at.keys)
+	for i := range own {
+		k = binary.LittleEndian.AppendUint32(k, own[i].w.id)
+		if own[i].unknown || own[i].used {
+			k = append(k, 1)
+		}
+	}
+	r.keyBuf = k
+	if b, ok := r.binds[string(k)]; ok {
+		return b, nil
+	}
+	key := string(k)
+	b, err := r.bind(f, rec, own)
+	if err != nil {
+		return nil, err
+	}
+	const most = 4096
+	if len(r.binds) >= most {
+		clear(r.binds)
+	}
+	b.perFile = perFile
+	r.binds[key] = b
+	return b, nil
+}
