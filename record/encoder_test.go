@@ -7,6 +7,8 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,6 +57,75 @@ func TestDialectExample(t *testing.T) {
 	if out.String() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", out.String(), want)
 	}
+}
+
+// The example of docs/formats/accounting-xml.md is what the Writer writes, and
+// valid.
+func TestDocumentedExample(t *testing.T) {
+	doc, err := os.ReadFile("../docs/formats/accounting-xml.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(doc), "```xml\n")
+	want, _, _ := strings.Cut(rest, "```")
+	var out bytes.Buffer
+	end := time.Date(2026, 1, 2, 3, 5, 0, 0, time.UTC)
+	w := NewWriter(&out, Header{Policy: 10, FileID: 11, Record: "service-ingress-octets", Created: end.Add(-5 * time.Minute), Interval: 5 * time.Minute, Semantics: Cumulative, System: "edge-1", Description: "billing, 5 minutes", Reason: "rollover"})
+	if err := w.BeginInterval(end.Add(-5*time.Minute), end); err != nil {
+		t.Fatal(err)
+	}
+	d, _ := Builtin().Lookup("service-ingress-octets")
+	meter, sap := d.RowSets[0], d.RowSets[1]
+	for _, r := range []*Record{
+		{Set: meter, Values: []Value{Str("100"), Str("1/1/1:100"), Num(1), Num(88213904), Num(0)}},
+		{Set: meter, Values: []Value{Str("100"), Str("1/1/1:100"), Num(2), Num(1200), Num(640)}},
+		{Set: sap, Values: []Value{Str("100"), Str("1/1/1:100"), Num(88215744)}},
+		{Set: sap, Values: []Value{Str("200"), Str("1/1/2:200"), Num(55)}, Final: 1},
+	} {
+		if err := w.Write(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if out.String() != want {
+		t.Errorf("the Writer writes\n%s\nthe document says\n%s", out.String(), want)
+	}
+	file := filepath.Join(t.TempDir(), "example.xml")
+	if err := os.WriteFile(file, []byte(want), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := xmllint(t, file); err != nil {
+		t.Errorf("%s", text)
+	}
+}
+
+// Any text either is an error or comes back as it was, from an element and from
+// an attribute.
+func FuzzText(f *testing.F) {
+	for _, s := range append(edgeTexts, "\x00", "\xff", "\ufffe", "\ufffd", "\u0085\u2028", "x\r\n", strings.Repeat("<", 300)) {
+		f.Add(s)
+	}
+	set := &RowSet{Sub: "s", Known: true, Fields: []FieldDef{{Abbrev: "t"}}}
+	f.Fuzz(func(t *testing.T, s string) {
+		e := NewEncoder(Header{})
+		e.AppendIntervalStart(nil, edgeStart, edgeEnd)
+		text, err := e.AppendRecord(nil, &Record{Set: set, Values: []Value{Str(s)}, Unknown: []Pair{{s, s}}})
+		if wrong := checkText(s); (err != nil) != (wrong != nil) {
+			t.Fatalf("%q: %v, but %v", s, err, wrong)
+		}
+		if err != nil {
+			return
+		}
+		var got anyNode
+		if err := xml.Unmarshal(text, &got); err != nil {
+			t.Fatalf("%q is written as %q: %v", s, text, err)
+		}
+		if got.Nodes[0].Text != s || got.Nodes[1].Text != s || got.Nodes[1].attr("name") != s {
+			t.Errorf("%q is written as %q and read as %+v", s, text, got)
+		}
+	})
 }
 
 // Every row set with every kind of value comes back from encoding/xml as it was.
