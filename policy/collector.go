@@ -1,0 +1,324 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"acctpull/record"
+	"acctpull/rollover"
+)
+
+// fileExt is the extension of accounting files (7210 SAS, "Accounting Files").
+const fileExt = ".xml.gz"
+
+// Why the records of an interval, or the last of them, are missing: the causes
+// of a DataLoss, besides errors of the source and of the disk.
+var (
+	// ErrUnfinished: the collection was not finished when the next one began.
+	ErrUnfinished = errors.New("the interval was not finished when the next one began")
+	// ErrStopped: the collector was stopped in the middle of a collection.
+	ErrStopped = errors.New("the collector was stopped")
+	// ErrMissed: the collection before took so long that whole intervals
+	// passed, or the machine stood still.
+	ErrMissed = errors.New("the time of the interval passed before it could begin")
+)
+
+// What callers of a Collector may branch on.
+var (
+	// ErrNoPolicy: no policy in service has this id.
+	ErrNoPolicy = errors.New("no accounting policy in service has this id")
+	// ErrClosed: the collector was closed.
+	ErrClosed = errors.New("the collector is closed")
+)
+
+// Options of a Collector.
+type Options struct {
+	// Set says what to collect. It must be given.
+	Set *Set
+	// Source reads the counters. It must be given.
+	Source Source
+	// Location is the time zone of the times in file names; nil for UTC.
+	Location *time.Location
+	// Minute is how long a minute of the configuration lasts: rollover 60 is
+	// 60 of them. 0 for a minute; a demonstration shortens it.
+	Minute time.Duration
+	// Hooks are told what happens.
+	Hooks Hooks
+}
+
+// Hooks are told what a Collector does. Any may be nil. They are called one at
+// a time, by the goroutine to which it happens, which waits for them; they must
+// not call Collect, Recover or Close.
+type Hooks struct {
+	// OnInterval is called after every collection, when its records are on
+	// the disk.
+	OnInterval func(Interval)
+	// OnDataLoss is called when records of an interval will never be written
+	// (the device's tmnxLogAccountingDataLoss).
+	OnDataLoss func(DataLoss)
+	// OnFile is called when a file was sealed (the device's
+	// tmnxLogFileRollover).
+	OnFile func(rollover.File)
+	// OnState is called when a policy goes operationally down, or up again.
+	OnState func(State)
+	// OnObject is called when an object cannot be read any more, can be read
+	// again, or has restarted.
+	OnObject func(ObjectNote)
+}
+
+// Interval is one collection of one policy.
+type Interval struct {
+	Policy int
+	FileID int // 0 if the policy stores nothing
+	Record record.Name
+	// Start is the end of the interval before, or when the collector began
+	// to run; zero if neither is known or the clock was put back.
+	Start time.Time
+	// End is the moment at which the counters were read.
+	End time.Time
+	// Objects is how many objects the policy collects, and Missing how many
+	// of them could not be read.
+	Objects, Missing int
+	// Restarted is how many objects have counters that began again.
+	Restarted int
+	// Records is how many records are in the file and will stay there; for a
+	// policy without a file, how many were collected.
+	Records int
+	// File is the open file with the interval; its name is zero if nothing
+	// was written.
+	File rollover.File
+	// Err says why the interval is incomplete: ErrUnfinished, ErrStopped, an
+	// error of the source or of the disk. nil if it is complete.
+	Err error
+}
+
+// DataLoss says that records of an interval will never be written.
+type DataLoss struct {
+	Interval
+	// Count is how many intervals of this policy are incomplete or missed
+	// since the Collector was made.
+	Count uint64
+}
+
+// State is the operational state of a policy.
+type State struct {
+	Policy, FileID int
+	// Up is false if the last interval could not be written.
+	Up bool
+	// Err says why the policy is down.
+	Err error
+}
+
+// NoteKind says what became of an object.
+type NoteKind uint8
+
+// What became of an object.
+const (
+	ObjectMissing   NoteKind = iota // it cannot be read
+	ObjectFound                     // it can be read again
+	ObjectRestarted                 // its counters began again
+)
+
+// String returns "missing", "found" or "restarted".
+func (k NoteKind) String() string {
+	switch k {
+	case ObjectMissing:
+		return "missing"
+	case ObjectFound:
+		return "found"
+	case ObjectRestarted:
+		return "restarted"
+	}
+	return fmt.Sprintf("NoteKind(%d)", uint8(k))
+}
+
+// ObjectNote is news of one object.
+type ObjectNote struct {
+	Policy int
+	Object *Object
+	Kind   NoteKind
+	// Text says why it is missing, or how the restart was seen.
+	Text string
+}
+
+// Status is what a policy has done so far.
+type Status struct {
+	State
+	Objects int
+	// Last is the last interval; its End is zero before the first.
+	Last Interval
+	// DataLoss counts the intervals that are incomplete or missed, and
+	// LastDataLoss is the end of the last of them.
+	DataLoss     uint64
+	LastDataLoss time.Time
+}
+
+// Error is an error of the collector with the policy to which it happened.
+type Error struct {
+	Op     string // what was tried: "collect", "close"
+	Policy int    // 0 if it concerns all
+	Err    error
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Policy == 0 {
+		return e.Op + ": " + e.Err.Error()
+	}
+	return fmt.Sprintf("%s accounting-policy %d: %v", e.Op, e.Policy, e.Err)
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Hint says what a person can do about it, or nothing.
+func (e *Error) Hint() string {
+	var hinted interface{ Hint() string }
+	if errors.As(e.Err, &hinted) {
+		return hinted.Hint()
+	}
+	return ""
+}
+
+// Collector collects the policies of a Set that are in service. One process at
+// a time may work on a location.
+type Collector struct {
+	o       Options
+	workers []*worker
+	hooks   sync.Mutex // one hook at a time
+}
+
+// NewCollector returns a Collector. It touches no file.
+func NewCollector(o Options) (*Collector, error) {
+	switch {
+	case o.Set == nil || o.Source == nil:
+		return nil, &Error{Op: "make collector", Err: errors.New("set and source have to be given")}
+	case o.Minute < 0:
+		return nil, &Error{Op: "make collector", Err: fmt.Errorf("a minute of %v", o.Minute)}
+	}
+	if o.Minute == 0 {
+		o.Minute = time.Minute
+	}
+	c := &Collector{o: o}
+	for _, plan := range o.Set.Plan() {
+		c.workers = append(c.workers, newWorker(c, plan))
+	}
+	return c, nil
+}
+
+// lasts returns how long a duration of the configuration lasts.
+func (c *Collector) lasts(d time.Duration) time.Duration {
+	return d / time.Minute * c.o.Minute
+}
+
+// Recover completes and seals what an earlier run left in act-collect/ of every
+// location of the configuration, whatever policy it belongs to. Run begins with
+// it. It can be repeated before the first collection.
+func (c *Collector) Recover(now time.Time) (rollover.Recovered, error) {
+	var all rollover.Recovered
+	var errs []error
+	var done []string
+	for _, f := range c.o.Set.Config().FileIDs {
+		if slices.Contains(done, f.Location) {
+			continue
+		}
+		done = append(done, f.Location)
+		r, err := rollover.Recover(c.recovery(f), now)
+		all.Sealed = append(all.Sealed, r.Sealed...)
+		all.Torn = append(all.Torn, r.Torn...)
+		all.Tails = append(all.Tails, r.Tails...)
+		all.CutBytes += r.CutBytes
+		all.Temps += r.Temps
+		if err != nil {
+			errs = append(errs, &Error{Op: "recover " + f.Location, Err: err})
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// recovery returns the options for recovering all accounting files of a
+// location.
+func (c *Collector) recovery(f FileID) rollover.Options {
+	return rollover.Options{
+		Dirs:   rollover.Dirs{Collect: f.CollectDir(), Archive: f.ArchiveDir()},
+		Prefix: rollover.Act,
+		Footer: footer,
+		OnSeal: c.sealed,
+	}
+}
+
+// footer is the end of every accounting file.
+func footer() []byte { return record.NewEncoder(record.Header{}).AppendFooter(nil) }
+
+func (c *Collector) sealed(f rollover.File) {
+	if c.o.Hooks.OnFile != nil {
+		c.hook(func() { c.o.Hooks.OnFile(f) })
+	}
+}
+
+// hook calls f while no other hook runs.
+func (c *Collector) hook(f func()) {
+	c.hooks.Lock()
+	defer c.hooks.Unlock()
+	f()
+}
+
+// Collect collects one interval of a policy that ends now: it samples every
+// object of the policy and commits the records as one entry of the policy's
+// file. If ctx ends meanwhile, what was collected so far is committed.
+//
+// The error is that of the Interval, which tells what was written all the same.
+func (c *Collector) Collect(ctx context.Context, policy int, now time.Time) (Interval, error) {
+	for _, w := range c.workers {
+		if w.plan.Policy.ID == policy {
+			return w.collect(ctx, now, now)
+		}
+	}
+	return Interval{}, &Error{Op: "collect", Policy: policy, Err: ErrNoPolicy}
+}
+
+// Status returns the state of every policy in service, by id. It can be called
+// at any time, also from a hook.
+func (c *Collector) Status() []Status {
+	var out []Status
+	for _, w := range c.workers {
+		w.mu.Lock()
+		out = append(out, w.status)
+		w.mu.Unlock()
+	}
+	return out
+}
+
+// Close waits for collections that are running, seals every open file and ends
+// the Collector. After an error it can be repeated; if it is not, the next
+// Recover finds the file. It does nothing the second time.
+func (c *Collector) Close() error {
+	var errs []error
+	for _, w := range c.workers {
+		if err := w.close(); err != nil {
+			errs = append(errs, &Error{Op: "close", Policy: w.plan.Policy.ID, Err: err})
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Run recovers what an earlier run left, collects every policy on its interval
+// until ctx ends, and closes the Collector.
+//
+// Policies do not wait for each other. An error of a collection reaches the
+// hooks and the next interval is tried; what Run returns are errors of the
+// recovery and of closing, of which the files concerned stay in act-collect/.
+func (c *Collector) Run(ctx context.Context) error {
+	_, recoverErr := c.Recover(time.Now())
+	var running sync.WaitGroup
+	for _, w := range c.workers {
+		running.Go(func() { w.run(ctx) })
+	}
+	running.Wait()
+	<-ctx.Done() // also without a single policy
+	return errors.Join(recoverErr, c.Close())
+}

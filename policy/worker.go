@@ -1,0 +1,237 @@
+package policy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"acctpull/record"
+	"acctpull/rollover"
+)
+
+// worker collects one policy.
+type worker struct {
+	c    *Collector
+	plan Plan
+
+	busy    sync.Mutex // held during a collection
+	log     *rollover.Log
+	enc     *record.Encoder
+	buf     []byte
+	missing map[*Object]bool // could not be read in the last collection
+	closed  bool
+
+	mu     sync.Mutex // held while what follows is looked at
+	status Status
+	since  time.Time // when the next interval begins; zero if that is not known
+}
+
+func newWorker(c *Collector, plan Plan) *worker {
+	w := &worker{c: c, plan: plan}
+	w.status = Status{State: State{Policy: plan.Policy.ID, FileID: plan.File.ID, Up: true}, Objects: len(plan.Objects)}
+	return w
+}
+
+// interval is how long a collection interval lasts.
+func (w *worker) interval() time.Duration { return w.c.lasts(w.plan.Policy.CollectionInterval) }
+
+// run collects on every interval until ctx ends.
+func (w *worker) run(ctx context.Context) {
+	sched := schedule{w.interval(), w.plan.Policy.Align}
+	now := time.Now()
+	w.start(now)
+	due := sched.first(now)
+	timer := time.NewTimer(time.Until(due))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		now = time.Now()
+		if n := sched.missed(due, now); n > 0 {
+			w.lose(w.missed(now), n)
+		}
+		stamp := sched.stamp(due, now)
+		due = sched.next(due, now)
+		collecting, cancel := context.WithDeadlineCause(ctx, due, ErrUnfinished)
+		// What goes wrong has reached the hooks; the next interval is tried.
+		_, _ = w.collect(collecting, stamp, now)
+		cancel()
+		timer.Reset(time.Until(due))
+	}
+}
+
+// start makes now the start of the first interval.
+func (w *worker) start(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.since.IsZero() {
+		w.since = now
+	}
+}
+
+// collect collects one interval that ends now. The file is named and rolls over
+// by stamp.
+func (w *worker) collect(ctx context.Context, stamp, now time.Time) (Interval, error) {
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	if w.closed {
+		return Interval{}, &Error{Op: "collect", Policy: w.plan.Policy.ID, Err: ErrClosed}
+	}
+	e := &entry{w: w, ctx: ctx, stamp: stamp, iv: w.next(now), missing: map[*Object]bool{}}
+	if len(w.plan.Objects) > 0 {
+		req := Request{At: now, Record: w.plan.Definition, Objects: w.plan.Objects}
+		e.finish(w.c.o.Source.Sample(ctx, req, e))
+	}
+	if e.iv.Err != nil {
+		e.iv.Err = &Error{Op: "collect", Policy: w.plan.Policy.ID, Err: e.iv.Err}
+	}
+	w.note(e)
+	return e.iv, e.iv.Err
+}
+
+// next returns the interval that ends now. Its times have no monotonic reading,
+// as those in a file have none.
+func (w *worker) next(now time.Time) Interval {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	iv := Interval{
+		Policy: w.plan.Policy.ID, FileID: w.plan.File.ID, Record: w.plan.Policy.Record,
+		Start: w.since.Round(0), End: now.Round(0), Objects: len(w.plan.Objects),
+	}
+	if !iv.End.After(iv.Start) {
+		iv.Start = time.Time{}
+	}
+	return iv
+}
+
+// missed is the interval of which nothing was collected.
+func (w *worker) missed(now time.Time) Interval {
+	iv := w.next(now)
+	iv.Err = &Error{Op: "collect", Policy: w.plan.Policy.ID, Err: ErrMissed}
+	return iv
+}
+
+// note takes the outcome of a collection into the status and tells the hooks.
+func (w *worker) note(e *entry) {
+	w.noteObjects(e)
+	w.mu.Lock()
+	was := w.status.State
+	if e.writeErr != nil {
+		w.status.Up, w.status.Err = false, e.writeErr
+	} else if e.written {
+		w.status.Up, w.status.Err = true, nil
+	}
+	state := w.status.State
+	w.status.Last, w.since = e.iv, e.iv.End
+	w.mu.Unlock()
+	hooks := &w.c.o.Hooks
+	if hooks.OnInterval != nil {
+		w.c.hook(func() { hooks.OnInterval(e.iv) })
+	}
+	if e.iv.Err != nil {
+		w.lose(e.iv, 1)
+	}
+	if was.Up != state.Up && hooks.OnState != nil {
+		w.c.hook(func() { hooks.OnState(state) })
+	}
+}
+
+// noteObjects tells which objects are missing since this collection and which
+// are found again. Of an object that the collection did not come to, nothing
+// new is known.
+func (w *worker) noteObjects(e *entry) {
+	was := w.missing
+	w.missing = e.missing
+	for _, o := range w.plan.Objects {
+		if len(was) == 0 {
+			break
+		}
+		switch {
+		case !was[o] || e.missing[o]:
+		case e.iv.Err != nil:
+			w.missing[o] = true
+		default:
+			w.object(o, ObjectFound, "")
+		}
+	}
+}
+
+func (w *worker) object(o *Object, kind NoteKind, text string) {
+	if hook := w.c.o.Hooks.OnObject; hook != nil {
+		w.c.hook(func() { hook(ObjectNote{Policy: w.plan.Policy.ID, Object: o, Kind: kind, Text: text}) })
+	}
+}
+
+// lose counts n lost intervals, of which iv is the last.
+func (w *worker) lose(iv Interval, n int) {
+	w.mu.Lock()
+	w.status.DataLoss += uint64(n)
+	w.status.LastDataLoss = iv.End
+	loss := DataLoss{Interval: iv, Count: w.status.DataLoss}
+	w.mu.Unlock()
+	if hook := w.c.o.Hooks.OnDataLoss; hook != nil {
+		w.c.hook(func() { hook(loss) })
+	}
+}
+
+// close seals the open file.
+func (w *worker) close() error {
+	w.busy.Lock()
+	defer w.busy.Unlock()
+	w.closed = true
+	if w.log == nil {
+		return nil
+	}
+	return w.log.Close()
+}
+
+// begin begins an entry, in a new log if none is open yet.
+func (w *worker) begin(now time.Time) (*rollover.Entry, error) {
+	if w.log == nil {
+		log, err := w.open(now)
+		if err != nil {
+			return nil, err
+		}
+		w.log = log
+	}
+	return w.log.Begin(now)
+}
+
+// open opens the policy's log. A file of this policy that an earlier run left,
+// and that could not be recovered at the start, is tried once more.
+func (w *worker) open(now time.Time) (*rollover.Log, error) {
+	o := w.c.recovery(w.plan.File)
+	o.ID, o.FileID, o.Ext = w.plan.Policy.ID, w.plan.File.ID, fileExt
+	o.Rollover = w.c.lasts(w.plan.File.Rollover)
+	o.Location = w.c.o.Location
+	o.Header = w.header
+	log, err := rollover.Open(o)
+	if errors.Is(err, rollover.ErrNotRecovered) {
+		if _, err := rollover.Recover(o, now); err != nil {
+			return nil, err
+		}
+		log, err = rollover.Open(o)
+	}
+	return log, err
+}
+
+// header begins a new file.
+func (w *worker) header(_ rollover.Name, created time.Time, reason string) []byte {
+	w.enc = record.NewEncoder(record.Header{
+		Policy:      w.plan.Policy.ID,
+		FileID:      w.plan.File.ID,
+		Record:      w.plan.Policy.Record,
+		Created:     created,
+		Interval:    w.interval(),
+		Semantics:   record.Cumulative,
+		System:      w.c.o.Set.Config().System,
+		Description: cmp.Or(w.plan.Policy.Description, w.plan.File.Description),
+		Reason:      reason,
+	})
+	return w.enc.AppendHeader(nil)
+}
