@@ -153,9 +153,10 @@ func New(o Options) (*Generator, error) {
 		o.Platform = widest.Platforms[0]
 	}
 	g := &Generator{o: o, rng: rand.NewPCG(o.Seed, 0x61636374)}
+	busy := busyObjects(o, g.rng)
 	for _, set := range def.On(o.Platform) {
 		if (set.CounterMode == "" || set.CounterMode == o.CounterMode) && (o.Sub == "" || set.Sub == o.Sub) {
-			g.sets = append(g.sets, newRows(set, o, g.rng))
+			g.sets = append(g.sets, newRows(set, o, busy, g.rng))
 		}
 	}
 	if len(g.sets) == 0 {

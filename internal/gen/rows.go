@@ -28,7 +28,7 @@ type rows struct {
 	sums      []uint128 // by field
 }
 
-func newRows(set *record.RowSet, o Options, rng *rand.PCG) *rows {
+func newRows(set *record.RowSet, o Options, busy []bool, rng *rand.PCG) *rows {
 	s := &rows{set: set, objects: o.Objects, perObject: 1, sums: make([]uint128, len(set.Fields))}
 	for _, f := range set.Fields {
 		if f.Role == record.Key && slices.Contains(meterKeys, f.Abbrev) {
@@ -48,16 +48,21 @@ func newRows(set *record.RowSet, o Options, rng *rand.PCG) *rows {
 		}
 		s.keys = append(s.keys, texts)
 	}
-	busy := make([]bool, o.Objects)
-	for object := range busy {
-		busy[object] = float64(rng.Uint64()>>11)/(1<<53) >= o.Idle
-	}
 	for row := range o.Objects * s.perObject {
 		if busy[row/s.perObject] {
 			s.traffic(row, rng)
 		}
 	}
 	return s
+}
+
+// busyObjects decides which objects carry traffic.
+func busyObjects(o Options, rng *rand.PCG) []bool {
+	busy := make([]bool, o.Objects)
+	for object := range busy {
+		busy[object] = float64(rng.Uint64()>>11)/(1<<53) >= o.Idle
+	}
+	return busy
 }
 
 // traffic decides how the counters of one row move: packets at a rate of its

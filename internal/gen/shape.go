@@ -1,9 +1,11 @@
 package gen
 
 import (
+	"bytes"
 	"encoding/xml"
 	"fmt"
 	"io"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -106,19 +108,24 @@ func (f *foreign) Write(r *record.Record) error {
 	switch f.shape {
 	case Attributes:
 		f.add("<", r.Sub)
-		f.fields(r, func(name, value string) { f.add(" ", name, "=\"", value, "\"") })
+		for name, v := range fields(r) {
+			f.field(v, " ", name, "=\"", "\"")
+		}
 		f.add(final, "/>\n")
 	case Pairs:
 		f.add("<", r.Sub, final, ">")
-		f.fields(r, func(name, value string) { f.add("<f name='", name, "' value='", value, "'/>") })
+		for name, v := range fields(r) {
+			f.field(v, "<f name='", name, "' value='", "'/>")
+		}
 		f.add("</", r.Sub, ">\n")
 	case Nested:
 		f.nested(r, final)
 	case Prefixed:
 		f.add("    <", prefix, r.Sub, final, ">\r\n")
-		f.fields(r, func(name, value string) {
-			f.add("      <", prefix, name, ">", value, "</", prefix, name, ">\r\n")
-		})
+		for name, v := range fields(r) {
+			f.field(v, "      <"+prefix, name, ">", "</"+prefix)
+			f.add(name, ">\r\n")
+		}
 		f.add("    </", prefix, r.Sub, ">\r\n")
 	}
 	if len(f.buf) > 64<<10 {
@@ -130,21 +137,27 @@ func (f *foreign) Write(r *record.Record) error {
 // nested puts the text keys on an enclosing element, once for all records of
 // the object that follow each other.
 func (f *foreign) nested(r *record.Record, final string) {
-	var keys, fields []byte
-	f.fields(r, func(name, value string) {
-		i := r.Set.Index(name)
-		if def := &r.Set.Fields[i]; def.Role == record.Key && !def.Numeric {
-			keys = append(keys, " "+name+"=\""+value+"\""...)
-			return
+	mark := len(f.buf)
+	for name, v := range fields(r) {
+		if v.State == record.Text {
+			f.field(v, " ", name, "=\"", "\"")
 		}
-		fields = append(fields, "<"+name+">"+value+"</"+name+">"...)
-	})
-	if f.object != string(keys) {
-		f.closeObject()
-		f.object = string(keys)
-		f.add("<object", f.object, ">\n")
 	}
-	f.add("<", r.Sub, final, ">", string(fields), "</", r.Sub, ">\n")
+	keys := string(f.buf[mark:])
+	f.buf = f.buf[:mark]
+	if f.object != keys {
+		f.closeObject()
+		f.object = keys
+		f.add("<object", keys, ">\n")
+	}
+	f.add("<", r.Sub, final, ">")
+	for name, v := range fields(r) {
+		if v.State != record.Text {
+			f.field(v, "<", name, ">", "</")
+			f.add(name, ">")
+		}
+	}
+	f.add("</", r.Sub, ">\n")
 }
 
 func (f *foreign) closeObject() {
@@ -154,21 +167,31 @@ func (f *foreign) closeObject() {
 	}
 }
 
-// fields calls emit for every field that is there, its value escaped.
-func (f *foreign) fields(r *record.Record, emit func(name, value string)) {
-	for i := range r.Values {
-		v := &r.Values[i]
-		switch v.State {
-		case record.Number:
-			emit(r.Set.Fields[i].Abbrev, strconv.FormatUint(v.N, 10))
-		case record.Text:
-			var b strings.Builder
-			xml.EscapeText(&b, []byte(v.Text)) // a strings.Builder never fails
-			emit(r.Set.Fields[i].Abbrev, b.String())
-		case record.Empty:
-			emit(r.Set.Fields[i].Abbrev, "")
+// fields yields every field that is there.
+func fields(r *record.Record) iter.Seq2[string, *record.Value] {
+	return func(yield func(string, *record.Value) bool) {
+		for i := range r.Values {
+			if v := &r.Values[i]; v.State != record.Absent && !yield(r.Set.Fields[i].Abbrev, v) {
+				return
+			}
 		}
 	}
+}
+
+// field writes one field between pieces of markup.
+func (f *foreign) field(v *record.Value, before, name, between, after string) {
+	f.add(before, name, between)
+	switch {
+	case v.State == record.Number:
+		f.buf = strconv.AppendUint(f.buf, v.N, 10)
+	case strings.ContainsAny(v.Text, "&<>\"'\t\r\n"):
+		var b bytes.Buffer
+		xml.EscapeText(&b, []byte(v.Text)) // memory: cannot fail
+		f.add(b.String())
+	default:
+		f.add(v.Text)
+	}
+	f.add(after)
 }
 
 // EndInterval closes the interval; see Sink.
