@@ -164,6 +164,7 @@ func (s *scenario) do(t *testing.T, words []string) {
 		ctx, cancel := context.WithCancel(context.Background())
 		s.stop, s.done = cancel, make(chan error, 1)
 		go func() { s.done <- s.c.Run(ctx) }()
+		s.flush()
 	case "stop":
 		s.stop()
 		err := <-s.done
@@ -293,4 +294,3 @@ func (f *fickle) Sample(ctx context.Context, req Request, out Sink) error {
 	}
 	return nil
 }
-
