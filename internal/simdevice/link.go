@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -67,6 +69,8 @@ func (d *Device) accept(ctx context.Context, ln net.Listener, feeds [2]*feed, wg
 		}
 		l := d.newLink(nc)
 		switch {
+		case d.faults.Load().Down: // it came down just now, and cut does not know this link
+			l.reset()
 		case faults.Silent:
 			wg.Go(l.ignore)
 		case faults.ChangeHostKey:
@@ -77,15 +81,16 @@ func (d *Device) accept(ctx context.Context, ln net.Listener, feeds [2]*feed, wg
 	}
 }
 
+// links are the open connections.
+func (d *Device) links() []*link {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Collect(maps.Keys(d.live))
+}
+
 // cut resets every open connection.
 func (d *Device) cut() {
-	d.mu.Lock()
-	links := make([]*link, 0, len(d.live))
-	for l := range d.live {
-		links = append(links, l)
-	}
-	d.mu.Unlock()
-	for _, l := range links {
+	for _, l := range d.links() {
 		l.reset()
 	}
 }
