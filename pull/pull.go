@@ -247,14 +247,14 @@ const (
 	// Failed: it did not arrive; the next run tries again.
 	Failed
 
-	outcomes
+	outcomeCount
 )
 
 var outcomeNames = [...]string{"stored", "alias", "quarantined", "lost", "superseded", "failed"}
 
 // String returns the outcome in lower case.
 func (o Outcome) String() string {
-	if o < 0 || o >= outcomes {
+	if o < 0 || o >= outcomeCount {
 		return "unknown"
 	}
 	return outcomeNames[o]
