@@ -113,11 +113,11 @@ func (o Options) mine(n Name) bool {
 type Log struct {
 	o      Options
 	disk   disk
-	out    *member // the gzip writer, reused for every member
-	open   *open   // the file being written, nil if there is none
-	entry  *Entry  // the entry being written, nil if there is none
-	last   string  // stamp of the newest file of this log
-	reason string  // why the next file will be created
+	out    *member   // the gzip writer, reused for every member
+	open   *open     // the file being written, nil if there is none
+	entry  *Entry    // the entry being written, nil if there is none
+	last   time.Time // the time in the name of the newest file of this log
+	reason string    // why the next file will be created
 	closed bool
 }
 

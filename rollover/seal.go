@@ -36,6 +36,11 @@ const (
 // maxStamps bounds the search for a stamp that is free.
 const maxStamps = 3600
 
+// stampSlack is how far the stamps may run ahead of the clock when files
+// follow each other faster than one a second, and how far back a clock may be
+// set without a stamp being used again.
+const stampSlack = time.Minute
+
 // due brings the age up to date and compares it with the rollover time. The
 // age is the sum of the steps forward between two looks at the clock, measured
 // by its monotonic reading where there is one: a clock that is set back makes
@@ -60,8 +65,12 @@ func (l *Log) create(now time.Time) error {
 	if loc == nil {
 		loc = time.UTC
 	}
+	first := now
+	if ahead := l.last.Sub(now.Truncate(time.Second)); ahead >= 0 && ahead < stampSlack {
+		first = l.last.Add(time.Second)
+	}
 	for i := range maxStamps {
-		created := now.Add(time.Duration(i) * time.Second).In(loc)
+		created := first.Add(time.Duration(i) * time.Second).In(loc)
 		name := NewName(l.o.Prefix, l.o.ID, l.o.FileID, created, l.o.Ext)
 		f, err := l.createAs(name)
 		if errors.Is(err, fs.ErrExist) {
@@ -70,7 +79,7 @@ func (l *Log) create(now time.Time) error {
 		if err != nil {
 			return &Error{Op: op, File: name.String(), Err: err}
 		}
-		l.last = name.Stamp
+		l.last = created.Truncate(time.Second)
 		l.open = &open{name: name, path: filepath.Join(l.o.Dirs.Collect, name.String()), f: f, seen: now}
 		var header []byte
 		if l.o.Header != nil {
@@ -89,17 +98,13 @@ func (l *Log) create(now time.Time) error {
 		l.open.committed = at
 		return nil
 	}
-	return &Error{Op: op, Err: fmt.Errorf("no free name in %d seconds from %s", maxStamps, now.In(loc).Format(stampLayout))}
+	return &Error{Op: op, Err: fmt.Errorf("no free name in %d seconds from %s", maxStamps, first.In(loc).Format(stampLayout))}
 }
 
-// createAs creates the file of one name, fs.ErrExist if the name is or just
-// was in use.
+// createAs creates the file of one name, fs.ErrExist if the name is in use.
 func (l *Log) createAs(name Name) (file, error) {
 	if !name.Valid() {
 		return nil, fmt.Errorf("%w: clock out of range", ErrName)
-	}
-	if name.Stamp == l.last {
-		return nil, fs.ErrExist
 	}
 	_, err := l.disk.Size(filepath.Join(l.o.Dirs.Archive, name.String()))
 	if err == nil || errors.Is(err, errNotRegular) {
