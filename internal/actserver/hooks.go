@@ -8,6 +8,7 @@ import (
 // Login says who is at the other end of a connection. Its fields after Remote
 // are empty until the client has logged in; they come from the key that signed
 // or the password that was accepted, never from a key that was only offered.
+// User and Client are the client's own text, cut to 256 bytes and not escaped.
 type Login struct {
 	Remote net.Addr
 	User   string
@@ -15,7 +16,7 @@ type Login struct {
 	Method string
 	// Key is the SHA-256 fingerprint of the key that signed, else empty.
 	Key string
-	// Client is the version string of the client, at most 256 bytes.
+	// Client is the version string of the client.
 	Client string
 }
 

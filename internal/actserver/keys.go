@@ -119,7 +119,7 @@ func (s *Server) authConfig(failed func(user string)) *ssh.ServerConfig {
 		}
 	}
 	login := func(c ssh.ConnMetadata, method string) Login {
-		return Login{Remote: c.RemoteAddr(), User: c.User(), Method: method, Client: bounded(string(c.ClientVersion()))}
+		return Login{Remote: c.RemoteAddr(), User: bounded(c.User()), Method: method, Client: bounded(string(c.ClientVersion()))}
 	}
 	if s.o.Authorized != nil {
 		config.PublicKeyCallback = func(c ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
