@@ -108,23 +108,23 @@ func (f *foreign) Write(r *record.Record) error {
 	switch f.shape {
 	case Attributes:
 		f.add("<", r.Sub)
-		for name, v := range fields(r) {
-			f.field(v, " ", name, "=\"", "\"")
+		for def, v := range fields(r) {
+			f.field(v, " ", def.Abbrev, "=\"", "\"")
 		}
 		f.add(final, "/>\n")
 	case Pairs:
 		f.add("<", r.Sub, final, ">")
-		for name, v := range fields(r) {
-			f.field(v, "<f name='", name, "' value='", "'/>")
+		for def, v := range fields(r) {
+			f.field(v, "<f name='", def.Abbrev, "' value='", "'/>")
 		}
 		f.add("</", r.Sub, ">\n")
 	case Nested:
 		f.nested(r, final)
 	case Prefixed:
 		f.add("    <", prefix, r.Sub, final, ">\r\n")
-		for name, v := range fields(r) {
-			f.field(v, "      <"+prefix, name, ">", "</"+prefix)
-			f.add(name, ">\r\n")
+		for def, v := range fields(r) {
+			f.field(v, "      <"+prefix, def.Abbrev, ">", "</"+prefix)
+			f.add(def.Abbrev, ">\r\n")
 		}
 		f.add("    </", prefix, r.Sub, ">\r\n")
 	}
@@ -138,9 +138,9 @@ func (f *foreign) Write(r *record.Record) error {
 // the object that follow each other.
 func (f *foreign) nested(r *record.Record, final string) {
 	mark := len(f.buf)
-	for name, v := range fields(r) {
-		if v.State == record.Text {
-			f.field(v, " ", name, "=\"", "\"")
+	for def, v := range fields(r) {
+		if textKey(def) {
+			f.field(v, " ", def.Abbrev, "=\"", "\"")
 		}
 	}
 	keys := string(f.buf[mark:])
@@ -151,14 +151,16 @@ func (f *foreign) nested(r *record.Record, final string) {
 		f.add("<object", keys, ">\n")
 	}
 	f.add("<", r.Sub, final, ">")
-	for name, v := range fields(r) {
-		if v.State != record.Text {
-			f.field(v, "<", name, ">", "</")
-			f.add(name, ">")
+	for def, v := range fields(r) {
+		if !textKey(def) {
+			f.field(v, "<", def.Abbrev, ">", "</")
+			f.add(def.Abbrev, ">")
 		}
 	}
 	f.add("</", r.Sub, ">\n")
 }
+
+func textKey(def *record.FieldDef) bool { return def.Role == record.Key && !def.Numeric }
 
 func (f *foreign) closeObject() {
 	if f.object != "" {
@@ -168,10 +170,10 @@ func (f *foreign) closeObject() {
 }
 
 // fields yields every field that is there.
-func fields(r *record.Record) iter.Seq2[string, *record.Value] {
-	return func(yield func(string, *record.Value) bool) {
+func fields(r *record.Record) iter.Seq2[*record.FieldDef, *record.Value] {
+	return func(yield func(*record.FieldDef, *record.Value) bool) {
 		for i := range r.Values {
-			if v := &r.Values[i]; v.State != record.Absent && !yield(r.Set.Fields[i].Abbrev, v) {
+			if v := &r.Values[i]; v.State != record.Absent && !yield(&r.Set.Fields[i], v) {
 				return
 			}
 		}
