@@ -133,7 +133,7 @@ func (t *transaction) newBatch(now time.Time, maxFiles int, maxBytes int64) (Bat
 	if maxFiles == 0 {
 		maxFiles = math.MaxInt32
 	}
-	rows, err := t.rows(func(r Row) bool { return r.State == Stored && r.AliasOf == "" && r.Batch == "" },
+	rows, err := t.rows(func(r line) bool { return r.State == Stored && r.AliasOf == "" && r.Batch == "" },
 		`WHERE state = 1 AND alias_of = '' AND batch = '' ORDER BY device, name, sha256 LIMIT $1`+skipLocked, maxFiles)
 	if err != nil || len(rows) == 0 {
 		return Batch{}, false, err
@@ -157,7 +157,7 @@ func (t *transaction) newBatch(now time.Time, maxFiles int, maxBytes int64) (Bat
 
 // fitting returns how many of the first rows have at most limit bytes together,
 // and at least 1.
-func fitting(rows []Row, limit int64) int {
+func fitting(rows []line, limit int64) int {
 	var bytes int64
 	for i, r := range rows {
 		if bytes += r.Size; bytes > limit {
@@ -168,7 +168,7 @@ func fitting(rows []Row, limit int64) int {
 }
 
 // inputsOf returns the rows as inputs, sorted.
-func inputsOf(rows []Row) []Input {
+func inputsOf(rows []line) []Input {
 	inputs := make([]Input, len(rows))
 	for i, r := range rows {
 		inputs[i] = Input{Device: r.Device, Name: r.Name, SHA256: r.SHA256, Stored: r.Stored, Size: r.Size}
@@ -261,7 +261,7 @@ type content struct{ device, sha256 string }
 
 // byInput returns the results by content, and an error if they do not name the
 // files of the batch, each once.
-func byInput(rows []Row, results []InputResult) (map[content]InputResult, error) {
+func byInput(rows []line, results []InputResult) (map[content]InputResult, error) {
 	given := make(map[content]InputResult, len(results))
 	for _, r := range results {
 		given[content{r.Device, r.SHA256}] = r
@@ -281,7 +281,7 @@ func byInput(rows []Row, results []InputResult) (map[content]InputResult, error)
 }
 
 // sameOutcome checks that a finished batch has just these outputs and results.
-func (t *transaction) sameOutcome(id string, outputs []Output, rows []Row, given map[content]InputResult) error {
+func (t *transaction) sameOutcome(id string, outputs []Output, rows []line, given map[content]InputResult) error {
 	have, err := collect(scanOutput)(t.tx.QueryContext(t.ctx, selectOutputs+`WHERE batch = $1`, id))
 	if err != nil {
 		return err
@@ -306,8 +306,8 @@ func (t *transaction) sameOutcome(id string, outputs []Output, rows []Row, given
 }
 
 // settle writes the results of a batch to its files and to their aliases.
-func (t *transaction) settle(now time.Time, id string, rows []Row, given map[content]InputResult) error {
-	aliases, err := t.rows(func(r Row) bool { return r.AliasOf != "" },
+func (t *transaction) settle(now time.Time, id string, rows []line, given map[content]InputResult) error {
+	aliases, err := t.rows(func(r line) bool { return r.AliasOf != "" },
 		`WHERE alias_of <> '' AND (device, sha256) IN (SELECT device, sha256 FROM pulled WHERE batch = $1 AND batch <> '')`, id)
 	if err != nil {
 		return err
@@ -333,8 +333,8 @@ func (t *transaction) settle(now time.Time, id string, rows []Row, given map[con
 
 // inputs reads the files of a batch, and proves by the id that none is missing
 // or changed.
-func (t *transaction) inputs(id string) ([]Row, error) {
-	rows, err := t.rows(func(r Row) bool { return r.Batch == id && r.AliasOf == "" }, `WHERE batch = $1 AND batch <> ''`, id)
+func (t *transaction) inputs(id string) ([]line, error) {
+	rows, err := t.rows(func(r line) bool { return r.Batch == id && r.AliasOf == "" }, `WHERE batch = $1 AND batch <> ''`, id)
 	if err != nil {
 		return nil, err
 	}

@@ -110,7 +110,7 @@ func readAll(ctx context.Context, tx *sql.Tx) (*totals, error) {
 	return t, err
 }
 
-func (t *totals) addRow(r Row) {
+func (t *totals) addRow(r line) {
 	t.keys += keyEntry(r)
 	if r.SHA256 != "" && r.AliasOf == "" {
 		t.contents += contentEntry(r)
@@ -126,14 +126,14 @@ func (t *totals) addRow(r Row) {
 	}
 }
 
-func keyEntry(r Row) uint64 {
+func keyEntry(r line) uint64 {
 	var c checksum
 	c.text(r.Device, r.Path, r.Name)
 	c.number(r.Size, r.MTime, r.id)
 	return uint64(c.sum())
 }
 
-func contentEntry(r Row) uint64 {
+func contentEntry(r line) uint64 {
 	var c checksum
 	c.text(r.Device, r.SHA256)
 	c.number(r.id)
@@ -147,19 +147,19 @@ func (t *totals) compareIndexes(ctx context.Context, tx *sql.Tx) error {
 	for _, ix := range []struct {
 		name, query string
 		want        uint64
-		columns     func(*Row) []any
-		entry       func(Row) uint64
+		columns     func(*line) []any
+		entry       func(line) uint64
 	}{
 		{"pulled_key", `SELECT id, device, path, name, size, mtime FROM pulled INDEXED BY pulled_key ORDER BY device`, t.keys,
-			func(r *Row) []any { return []any{&r.id, &r.Device, &r.Path, &r.Name, &r.Size, &r.MTime} }, keyEntry},
+			func(r *line) []any { return []any{&r.id, &r.Device, &r.Path, &r.Name, &r.Size, &r.MTime} }, keyEntry},
 		{"pulled_content", `SELECT id, device, sha256 FROM pulled INDEXED BY pulled_content
 			WHERE sha256 <> '' AND alias_of = '' ORDER BY device`, t.contents,
-			func(r *Row) []any { return []any{&r.id, &r.Device, &r.SHA256} }, contentEntry},
+			func(r *line) []any { return []any{&r.id, &r.Device, &r.SHA256} }, contentEntry},
 	} {
 		var sum uint64
-		err := each(func(s scanner) (r Row, err error) {
+		err := each(func(s scanner) (r line, err error) {
 			return r, s.Scan(ix.columns(&r)...)
-		}, func(r Row) { sum += ix.entry(r) })(tx.QueryContext(ctx, ix.query))
+		}, func(r line) { sum += ix.entry(r) })(tx.QueryContext(ctx, ix.query))
 		if err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ func (l *Ledger) Discover(ctx context.Context, now time.Time, keys []Key) ([]Row
 		if err != nil {
 			return nil, l.fail(op, err)
 		}
-		rows[i] = r
+		rows[i] = r.Row
 		if !ok || r.State == Lost {
 			open = append(open, i)
 		}
@@ -59,19 +59,19 @@ func (l *Ledger) Discover(ctx context.Context, now time.Time, keys []Key) ([]Row
 }
 
 func (t *transaction) discover(now time.Time, k Key) (Row, error) {
-	r := Row{Key: k, First: round(now), Changed: round(now)}
-	if ok, err := t.insert(r); ok || err != nil {
-		return r, err
+	fresh := Row{Key: k, First: round(now), Changed: round(now)}
+	if ok, err := t.insert(fresh); ok || err != nil {
+		return fresh, err
 	}
 	r, ok, err := t.row(k)
 	if err != nil || ok && r.State != Lost {
-		return r, err
+		return r.Row, err
 	}
 	if !ok {
-		return r, about(k, fmt.Errorf("%w: an index has an entry without a row", ErrDamaged))
+		return r.Row, about(k, fmt.Errorf("%w: an index has an entry without a row", ErrDamaged))
 	}
 	r.State, r.Reason, r.Changed = Discovered, "", round(now)
-	return r, t.saveStored(r)
+	return r.Row, t.saveStored(r)
 }
 
 // Claim gives the owner the right to work on up to limit Discovered files of a
@@ -96,7 +96,7 @@ func (l *Ledger) Claim(ctx context.Context, now time.Time, owner string, lease t
 	}
 	var claims []Claim
 	err := l.write(ctx, op, func(t *transaction) error {
-		rows, err := t.rows(func(r Row) bool { return r.Device == device && r.claimable(now) },
+		rows, err := t.rows(func(r line) bool { return r.Device == device && claimable(r.Row, now) },
 			where+skipLocked, device, toMilli(now), limit)
 		if err != nil {
 			return err
@@ -119,7 +119,7 @@ func (l *Ledger) Claim(ctx context.Context, now time.Time, owner string, lease t
 }
 
 // claimable reports whether nobody holds the row and its back-off is over.
-func (r *Row) claimable(now time.Time) bool {
+func claimable(r Row, now time.Time) bool {
 	return r.State == Discovered && toMilli(r.Lease) < toMilli(now) && toMilli(r.NotBefore) <= toMilli(now)
 }
 
@@ -236,7 +236,7 @@ func (l *Ledger) Release(ctx context.Context, c Claim, reason string, notBefore 
 func (l *Ledger) ReleaseOwner(ctx context.Context, owner string) (int, error) {
 	var n int
 	err := l.write(ctx, "release", func(t *transaction) error {
-		rows, err := t.rows(func(r Row) bool { return r.State == Discovered && r.Owner == owner },
+		rows, err := t.rows(func(r line) bool { return r.State == Discovered && r.Owner == owner },
 			`WHERE state = 0 AND owner = $1`, owner)
 		if err != nil {
 			return err
@@ -257,7 +257,7 @@ func (l *Ledger) ReleaseOwner(ctx context.Context, owner string) (int, error) {
 }
 
 // claimed reads the row of a claim that still holds.
-func (t *transaction) claimed(c Claim) (Row, error) {
+func (t *transaction) claimed(c Claim) (line, error) {
 	r, ok, err := t.row(c.Key)
 	if err != nil {
 		return r, err

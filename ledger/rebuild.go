@@ -73,6 +73,8 @@ func checkImport(r Row) error {
 	switch {
 	case r.State < Discovered || r.State > Lost:
 		return fmt.Errorf("there is no %s", r.State)
+	case r.Records < 0 || r.Records > 0 && r.State != Exported:
+		return fmt.Errorf("the file is %s and has %d records", r.State, r.Records)
 	case r.SHA256 != "" && (r.State == Discovered || r.State == Lost):
 		return fmt.Errorf("the file is %s and has a SHA-256", r.State)
 	case r.State == Stored && r.Stored == "":

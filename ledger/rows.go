@@ -88,19 +88,25 @@ type transaction struct {
 // scanner is *sql.Row or *sql.Rows.
 type scanner interface{ Scan(...any) error }
 
+// line is a row with its place in the table.
+type line struct {
+	Row
+	id int64
+}
+
 // scanRow reads one row of selectRows and checks its checksum.
-func scanRow(s scanner) (Row, error) {
-	var r Row
+func scanRow(s scanner) (line, error) {
+	var r line
 	var lease, notBefore, first, changed, crc int64
 	var mark string
 	err := s.Scan(&r.id, &r.Device, &r.Path, &r.Name, &r.Size, &r.MTime, &mark, &r.State, &r.SHA256, &r.Stored, &r.AliasOf, &r.Batch,
 		&r.Records, &r.Reason, &r.Owner, &lease, &r.Attempt, &notBefore, &first, &changed, &crc)
 	if err != nil {
-		return Row{}, err
+		return line{}, err
 	}
 	r.Lease, r.NotBefore, r.First, r.Changed = fromMilli(lease), fromMilli(notBefore), fromMilli(first), fromMilli(changed)
 	if crc != r.crc() || mark != stamp(r.Name) {
-		return Row{}, about(r.Key, fmt.Errorf("%w: a row of the table pulled has a wrong checksum", ErrDamaged))
+		return line{}, about(r.Key, fmt.Errorf("%w: a row of the table pulled has a wrong checksum", ErrDamaged))
 	}
 	return r, nil
 }
@@ -162,30 +168,30 @@ func fromMilli(ms int64) time.Time {
 }
 
 // row reads the row of a key; ok is false if there is none.
-func (t *transaction) row(k Key) (r Row, ok bool, err error) {
+func (t *transaction) row(k Key) (r line, ok bool, err error) {
 	return rowOf(t.ctx, t.tx.Stmt(t.st.row), k)
 }
 
-func rowOf(ctx context.Context, st *sql.Stmt, k Key) (Row, bool, error) {
+func rowOf(ctx context.Context, st *sql.Stmt, k Key) (line, bool, error) {
 	r, err := scanRow(st.QueryRowContext(ctx, k.Device, k.Path, k.Name, k.Size, k.MTime))
 	if errors.Is(err, sql.ErrNoRows) {
-		return Row{}, false, nil
+		return line{}, false, nil
 	}
 	return r, err == nil, expect(r, r.Key == k, err)
 }
 
 // content reads the row that stands for a content in exports.
-func (t *transaction) content(device, sha256 string) (Row, bool, error) {
+func (t *transaction) content(device, sha256 string) (line, bool, error) {
 	r, err := scanRow(t.tx.Stmt(t.st.content).QueryRowContext(t.ctx, device, sha256))
 	if errors.Is(err, sql.ErrNoRows) {
-		return Row{}, false, nil
+		return line{}, false, nil
 	}
 	return r, err == nil, expect(r, r.Device == device && r.SHA256 == sha256 && r.AliasOf == "", err)
 }
 
 // expect turns a row that is not what was asked for into ErrDamaged: its index
 // points to it by a damaged entry.
-func expect(r Row, asked bool, err error) error {
+func expect(r line, asked bool, err error) error {
 	if err == nil && !asked {
 		err = about(r.Key, fmt.Errorf("%w: an index leads to a row that was not asked for", ErrDamaged))
 	}
@@ -194,13 +200,13 @@ func expect(r Row, asked bool, err error) error {
 
 // rows reads the rows of selectRows with the given end. Each must be one that
 // the end asks for.
-func (t *transaction) rows(asked func(Row) bool, where string, args ...any) ([]Row, error) {
+func (t *transaction) rows(asked func(line) bool, where string, args ...any) ([]line, error) {
 	return asRows(asked)(t.tx.QueryContext(t.ctx, selectRows+where, args...))
 }
 
 // asRows reads rows and checks each with asked.
-func asRows(asked func(Row) bool) func(*sql.Rows, error) ([]Row, error) {
-	return collect(func(s scanner) (Row, error) {
+func asRows(asked func(line) bool) func(*sql.Rows, error) ([]line, error) {
+	return collect(func(s scanner) (line, error) {
 		r, err := scanRow(s)
 		return r, expect(r, err != nil || asked(r), err)
 	})
@@ -216,26 +222,26 @@ func (t *transaction) insert(r Row) (ok bool, err error) {
 
 // saveLease writes owner, lease, attempt, reason and back-off of a row that had
 // the given attempt.
-func (t *transaction) saveLease(r Row, attempt int) error {
+func (t *transaction) saveLease(r line, attempt int) error {
 	return fenced(r)(one(t.tx.Stmt(t.st.lease).ExecContext(t.ctx,
 		r.Reason, r.Owner, toMilli(r.Lease), r.Attempt, toMilli(r.NotBefore), r.crc(), r.id, attempt)))
 }
 
 // saveStored writes the outcome of a claim, or what AddLocal changes.
-func (t *transaction) saveStored(r Row) error {
+func (t *transaction) saveStored(r line) error {
 	return fenced(r)(one(t.tx.Stmt(t.st.stored).ExecContext(t.ctx,
 		int(r.State), r.SHA256, r.Stored, r.AliasOf, r.Reason, r.Owner, toMilli(r.Lease), toMilli(r.NotBefore),
 		toMilli(r.Changed), r.crc(), r.id, r.Attempt)))
 }
 
 // saveSettled writes the outcome of a batch.
-func (t *transaction) saveSettled(r Row) error {
+func (t *transaction) saveSettled(r line) error {
 	return fenced(r)(one(t.tx.Stmt(t.st.settled).ExecContext(t.ctx,
 		int(r.State), r.Records, r.Reason, toMilli(r.Changed), r.crc(), r.id, r.Attempt)))
 }
 
 // saveBatch puts a row that is in no batch into r.Batch.
-func (t *transaction) saveBatch(r Row) error {
+func (t *transaction) saveBatch(r line) error {
 	ok, err := one(t.tx.Stmt(t.st.batch).ExecContext(t.ctx, r.Batch, r.crc(), r.id))
 	if err == nil && !ok {
 		err = fmt.Errorf("%w: the file is in a batch already", ErrConflict)
@@ -247,7 +253,7 @@ func (t *transaction) saveBatch(r Row) error {
 }
 
 // fenced turns "no row changed" into ErrLeaseLost.
-func fenced(r Row) func(bool, error) error {
+func fenced(r line) func(bool, error) error {
 	return func(changed bool, err error) error {
 		if err == nil && !changed {
 			err = ErrLeaseLost

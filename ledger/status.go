@@ -71,7 +71,7 @@ func (l *Ledger) Files(ctx context.Context, device string) iter.Seq2[Row, error]
 				yield(Row{}, l.fail("read", err))
 				return
 			}
-			if !yield(r, nil) {
+			if !yield(r.Row, nil) {
 				return
 			}
 		}

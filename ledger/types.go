@@ -55,8 +55,6 @@ func (s State) String() string {
 
 // Row is all that is known about one file of one listing.
 type Row struct {
-	id int64 // the row's place in the table
-
 	Key
 	State State
 	// SHA256 is the lower case hex SHA-256 of the whole file, "" before the
