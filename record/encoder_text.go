@@ -44,8 +44,8 @@ const twoDigits = "00010203040506070809101112131415161718192021222324" +
 	"50515253545556575859606162636465666768697071727374" +
 	"75767778798081828384858687888990919293949596979899"
 
-// pow10[i] is the smallest number with i+1 digits, but 0 for one digit.
-var pow10 = func() (p [maxDigits]uint64) {
+// firstWith[i] is the smallest number with i+1 digits; 0 for one digit.
+var firstWith = func() (p [maxDigits]uint64) {
 	n := uint64(1)
 	for i := 1; i < len(p); i++ {
 		n *= 10
@@ -62,7 +62,7 @@ func putUint(buf []byte, at int, n uint64) int {
 		return at + 1
 	}
 	width := bits.Len64(n) * 1233 >> 12 // log10(2) is about 1233/4096
-	if n >= pow10[width] {
+	if n >= firstWith[width] {
 		width++
 	}
 	for i := at + width; ; {
