@@ -50,7 +50,7 @@ func (s *scpSource) run(line string) error {
 	}
 	names, dir, err := s.names(cmd)
 	if err != nil {
-		s.c.refuse("scp", err)
+		s.c.refuse("scp", fmt.Errorf("%w: %s", bare(err), quote(cmd.operand)))
 		return s.complain(cmd.operand, err)
 	}
 	for _, name := range names {
@@ -89,7 +89,7 @@ func (s *scpSource) names(cmd scpCommand) ([]string, node, error) {
 func (s *scpSource) offer(cmd scpCommand, dir node, name string) error {
 	release, err := s.c.handle()
 	if err != nil {
-		s.c.refuse("scp", err)
+		s.c.refuse("scp", fmt.Errorf("%w: %s", err, quote(name)))
 		return s.complain(name, err)
 	}
 	defer release()
