@@ -23,7 +23,7 @@ import (
 
 // DefaultIdle is the fraction of objects without traffic if Options.Idle is 0.
 // With it, gzip level 6 shrinks the default record about ten times.
-const DefaultIdle = 0.45
+const DefaultIdle = 0.65
 
 // Options say what to generate. The zero value is the record of the
 // benchmarks, 3 keys and 14 counters, for a handful of objects.

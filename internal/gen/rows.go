@@ -66,13 +66,14 @@ func busyObjects(o Options, rng *rand.PCG) []bool {
 }
 
 // traffic decides how the counters of one row move: packets at a rate of its
-// own, octets with them, drops and out-of-profile traffic on few rows only.
+// own, octets with them, drops and out-of-profile traffic at lower rates and not
+// on all rows.
 func (s *rows) traffic(row int, rng *rand.PCG) {
 	packets := logUniform(rng, 50, 500_000)
 	size := logUniform(rng, 80, 1_400)
-	marked := rng.Uint64()%4 == 0    // some traffic is out of profile
-	dropping := rng.Uint64()%12 == 0 // some queues overflow
-	uncoloured := rng.Uint64()%10 == 0
+	marked := rng.Uint64()%8 != 0   // some traffic is out of profile
+	dropping := rng.Uint64()%2 == 0 // some queues overflow
+	uncoloured := rng.Uint64()%2 == 0
 	age := float64(rng.Uint64() % 2_000)
 	for i, f := range s.set.Fields {
 		if f.Role == record.Key || !f.Numeric {
