@@ -107,7 +107,7 @@ func ApproveHostKey(file, host string, port int, key ScannedKey, fingerprint str
 
 func approve(file, address string, key ScannedKey, fingerprint string) (bool, error) {
 	host, _, err := splitAddress(address)
-	if err := errors.Join(err, checkHost(host)); err != nil {
+	if err := first(err, checkHost(host)); err != nil {
 		return false, err
 	}
 	if key.key == nil || fingerprint != ssh.FingerprintSHA256(key.key) {

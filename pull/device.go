@@ -74,7 +74,7 @@ func newRun(o Options, t Target) (*run, error) {
 		return nil, errors.New("data directory, ledger and verification are needed")
 	}
 	t.Device = t.device()
-	if err := errors.Join(CheckDevice(t.Device), checkUser(t.User), checkHost(t.Host), checkPath(t.Path)); err != nil {
+	if err := first(CheckDevice(t.Device), checkUser(t.User), checkHost(t.Host), checkPath(t.Path)); err != nil {
 		return nil, err
 	}
 	if t.User == "" {

@@ -386,8 +386,11 @@ func (g *sftpGuard) look(p []byte) error {
 			continue
 		}
 		need := 5
-		if g.have >= 5 && (g.header[4] == sftpData || g.header[4] == sftpName) {
-			need = 13
+		switch {
+		case g.have < 4:
+			need = 4
+		case g.have >= 5 && (g.header[4] == sftpData || g.header[4] == sftpName):
+			need = len(g.header)
 		}
 		n := copy(g.header[g.have:need], p)
 		g.have += n
@@ -396,18 +399,21 @@ func (g *sftpGuard) look(p []byte) error {
 			continue
 		}
 		length := int64(be32(g.header[:4]))
-		if need == 5 {
+		switch kind := g.header[4]; {
+		case need == 4:
 			if length == 0 || length > maxSFTPPacket {
 				return protocolError("SFTP packet of %d bytes", length)
 			}
-			if t := g.header[4]; t == sftpData || t == sftpName {
-				if length < 9 {
-					return protocolError("SFTP packet of type %d with %d bytes", t, length)
-				}
-				continue // the header is longer
+			continue
+		case need == len(g.header):
+			if err := g.judge(length); err != nil {
+				return err
 			}
-		} else if err := g.judge(length); err != nil {
-			return err
+		case kind == sftpData || kind == sftpName:
+			if length < 9 {
+				return protocolError("SFTP packet of type %d with %d bytes", kind, length)
+			}
+			continue // the header is longer
 		}
 		g.skip, g.have = length+4-int64(need), 0
 	}

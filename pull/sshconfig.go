@@ -174,7 +174,7 @@ func (t Target) Resolve(c *SSHConfig, me Login) (Target, error) {
 	if r.err != nil {
 		return Target{}, r.err
 	}
-	err := errors.Join(checkUser(t.User), checkHost(t.Address))
+	err := first(checkUser(t.User), checkHost(t.Address))
 	if t.User == "" {
 		err = errors.New("no user name")
 	}

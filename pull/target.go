@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -90,9 +91,25 @@ type Target struct {
 func ParseTarget(s string) (Target, error) {
 	t, err := parseTarget(s)
 	if err != nil {
-		return Target{}, fmt.Errorf("target %s: %w", quote(s), err)
+		return Target{}, fmt.Errorf("target %s: %w", quote(withoutPassword(s)), err)
 	}
 	return t, nil
+}
+
+// withoutPassword hides what could be a password in a mistyped target.
+func withoutPassword(s string) string {
+	at := strings.LastIndexByte(s, '@')
+	if at < 0 {
+		return s
+	}
+	start := 0
+	if i := strings.Index(s, "://"); i >= 0 && i < at {
+		start = i + len("://")
+	}
+	if colon := strings.IndexByte(s[start:at], ':'); colon >= 0 {
+		return s[:start+colon+1] + "…" + s[at:]
+	}
+	return s
 }
 
 func parseTarget(s string) (Target, error) {
@@ -101,15 +118,19 @@ func parseTarget(s string) (Target, error) {
 	}
 	var t Target
 	var err error
-	if strings.Contains(s, "://") && !strings.Contains(s[:strings.Index(s, "://")], "/") {
+	scheme, _, isURL := strings.Cut(s, "://")
+	switch {
+	case isURL && scheme == "ssh":
 		t, err = parseURL(s)
-	} else {
+	case isURL && slices.Contains(otherSchemes, scheme):
+		return t, fmt.Errorf("scheme %s: only ssh:// is known", scheme)
+	default:
 		t, err = parseSCPForm(s)
 	}
 	if err != nil {
 		return Target{}, err
 	}
-	if err := errors.Join(checkUser(t.User), checkHost(t.Host), checkPath(t.Path)); err != nil {
+	if err := first(checkUser(t.User), checkHost(t.Host), checkPath(t.Path)); err != nil {
 		return Target{}, err
 	}
 	if t.Path, err = fromHome(t.Path); err != nil {
@@ -117,6 +138,10 @@ func parseTarget(s string) (Target, error) {
 	}
 	return t, nil
 }
+
+// otherSchemes are what people type in front of :// and do not mean as the name
+// of a host.
+var otherSchemes = []string{"scp", "sftp", "ftp", "ftps", "http", "https", "telnet", "file"}
 
 // parseSCPForm splits [user@]host:path.
 func parseSCPForm(s string) (t Target, err error) {
@@ -142,17 +167,32 @@ func parseSCPForm(s string) (t Target, err error) {
 	if !ok {
 		return t, &hinted{errors.New("no directory"), "add the directory after a colon, for example " + clean(s) + ":/act"}
 	}
-	if i := strings.Index(rest, ":/"); i > 0 {
-		if a, err := netip.ParseAddr(rest[:i]); err == nil && a.Is6() {
-			return t, fmt.Errorf("write an IPv6 address in brackets: [%s]%s", a, clean(rest[i:]))
-		}
+	if a, rest, ok := bareIPv6(rest); ok {
+		return t, fmt.Errorf("write an IPv6 address in brackets: [%s]%s", a, clean(rest))
 	}
-	if strings.Contains(path, "@") && strings.Contains(strings.SplitN(path, "/", 2)[0], "@") {
-		// user:password@host:path would otherwise be read as host "user".
+	if atInFront(path) {
 		return t, errPasswordInTarget
 	}
 	t.Host, t.Path = host, path
 	return t, nil
+}
+
+// bareIPv6 finds an IPv6 address that should have brackets: it would be read as a
+// short host name and a long path.
+func bareIPv6(s string) (a netip.Addr, rest string, ok bool) {
+	i := strings.Index(s, ":/")
+	if i < 0 {
+		return a, "", false
+	}
+	a, err := netip.ParseAddr(s[:i])
+	return a, s[i:], err == nil && a.Is6()
+}
+
+// atInFront finds an @ in the first element of a path: user:password@host:path
+// would otherwise be read as the host "user".
+func atInFront(path string) bool {
+	head, _, _ := strings.Cut(path, "/")
+	return strings.Contains(head, "@")
 }
 
 var errPasswordInTarget = &hinted{
@@ -169,10 +209,7 @@ func parseURL(s string) (t Target, err error) {
 		}
 		return t, err
 	}
-	switch {
-	case u.Scheme != "ssh":
-		return t, fmt.Errorf("scheme %s: only ssh:// is known", quote(u.Scheme))
-	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+	if u.RawQuery != "" || u.ForceQuery || strings.Contains(s, "#") {
 		return t, errors.New("a URL with ? or # has no meaning here")
 	}
 	if u.User != nil {
@@ -257,17 +294,17 @@ func checkPath(s string) error {
 // fromHome takes ~/ off a path: a path without a leading slash starts in the
 // home directory anyway, over SFTP and SCP alike.
 func fromHome(s string) (string, error) {
-	switch {
-	case !strings.HasPrefix(s, "~"):
+	if !strings.HasPrefix(s, "~") {
 		return s, nil
-	case s == "~" || s == "~/":
-		return ".", nil
-	case strings.HasPrefix(s, "~/") && strings.Trim(s[1:], "/") != "":
-		return strings.TrimLeft(s[1:], "/"), nil
-	case strings.HasPrefix(s, "~/"):
-		return ".", nil
 	}
-	return "", fmt.Errorf("path %s: the home directory of another user is not supported", quote(s))
+	if s != "~" && s[1] != '/' {
+		return "", fmt.Errorf("path %s: the home directory of another user is not supported", quote(s))
+	}
+	rest := strings.TrimLeft(s[1:], "/")
+	if rest == "" || rest[0] == '~' || isDevicePath(rest) {
+		rest = "./" + rest
+	}
+	return rest, nil
 }
 
 // isDevicePath reports whether a path starts with the name of a file system of
@@ -324,7 +361,7 @@ func (t Target) String() string {
 		}
 		return u.String()
 	}
-	if strings.Contains(host, ":") {
+	if _, _, short := bareIPv6(host + ":" + t.Path); short || strings.Contains(host, ":") || atInFront(t.Path) {
 		host = "[" + host + "]"
 	}
 	return user + host + ":" + t.Path
