@@ -54,6 +54,9 @@ type Options struct {
 // a time, by the goroutine to which it happens, which waits for them; they must
 // not call Collect, Recover or Close.
 type Hooks struct {
+	// OnRecovered is called with what Recover found and did, and what it could
+	// not do; those files stay in act-collect/.
+	OnRecovered func(rollover.Recovered, error)
 	// OnInterval is called after every collection, when its records are on
 	// the disk.
 	OnInterval func(Interval)
@@ -237,7 +240,11 @@ func (c *Collector) Recover(now time.Time) (rollover.Recovered, error) {
 			errs = append(errs, &Error{Op: "recover " + f.Location, Err: err})
 		}
 	}
-	return all, errors.Join(errs...)
+	err := errors.Join(errs...)
+	if c.o.Hooks.OnRecovered != nil {
+		c.hook(func() { c.o.Hooks.OnRecovered(all, err) })
+	}
+	return all, err
 }
 
 // recovery returns the options for recovering all accounting files of a
@@ -310,8 +317,8 @@ func (c *Collector) Close() error {
 // until ctx ends, and closes the Collector.
 //
 // Policies do not wait for each other. An error of a collection reaches the
-// hooks and the next interval is tried; what Run returns are errors of the
-// recovery and of closing, of which the files concerned stay in act-collect/.
+// hooks and the next interval is tried. What Run returns are the errors of the
+// recovery and of closing: the files concerned are still in act-collect/.
 func (c *Collector) Run(ctx context.Context) error {
 	_, recoverErr := c.Recover(time.Now())
 	var running sync.WaitGroup

@@ -125,6 +125,9 @@ func (s *scenario) flush() {
 
 func (s *scenario) hooks() Hooks {
 	return Hooks{
+		OnRecovered: func(r rollover.Recovered, err error) {
+			s.event(0, "recovered: %d sealed, %d torn, %d tails, %v", len(r.Sealed), len(r.Torn), len(r.Tails), err)
+		},
 		OnInterval: func(iv Interval) {
 			start := "?"
 			if !iv.Start.IsZero() {
