@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,15 +110,42 @@ func TestCollectorOptions(t *testing.T) {
 	if err := c.Run(ctx); err != nil {
 		t.Error(err)
 	}
-	// The hint of the file system's error is passed on.
-	var hinted *Error
+	// Errors name the policy and pass on the hint of what is below.
+	var failed *Error
 	broken := filepath.Join(t.TempDir(), "flash")
 	if err := os.WriteFile(broken, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err = oneSAP(t, broken, 10, 11, Hooks{}).Collect(context.Background(), 10, time.Now())
-	if !errors.As(err, &hinted) || hinted.Policy != 10 {
+	if !errors.As(err, &failed) || failed.Policy != 10 {
 		t.Errorf("a file for a location: %v", err)
+	}
+}
+
+func TestErrorHint(t *testing.T) {
+	full := &Error{Op: "collect", Policy: 10, Err: &rollover.Error{Op: "commit entry", Err: syscall.ENOSPC}}
+	if full.Hint() == "" || !errors.Is(full, syscall.ENOSPC) {
+		t.Errorf("%v: hint %q", full, full.Hint())
+	}
+	if none := (&Error{Op: "collect", Err: ErrUnfinished}); none.Hint() != "" {
+		t.Errorf("%v: hint %q", none, none.Hint())
+	}
+}
+
+// The state can be looked at from a hook, in the middle of a collection.
+func TestStatusFromHook(t *testing.T) {
+	var c *Collector
+	var seen []Status
+	c = oneSAP(t, t.TempDir(), 10, 11, Hooks{OnInterval: func(Interval) { seen = c.Status() }})
+	at := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	if _, err := c.Collect(context.Background(), 10, at); err != nil {
+		t.Fatal(err)
+	}
+	if len(seen) != 1 || !seen[0].Up || seen[0].Objects != 1 || !seen[0].Last.End.Equal(at) {
+		t.Errorf("%+v", seen)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
