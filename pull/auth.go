@@ -101,7 +101,7 @@ func (e *AuthError) Error() string {
 	b.WriteString("log in as " + quoteUnlessPlain(e.User) + ": ")
 	switch {
 	case e.Err != nil:
-		b.WriteString(clean(e.Err.Error()))
+		b.WriteString(e.Err.Error())
 	case len(e.Tried) > 0:
 		b.WriteString("refused (tried once: " + strings.Join(e.Tried, ", ") + ")")
 	default:

@@ -161,6 +161,9 @@ func explainHandshake(ctx context.Context, err error, t Target, check *hostKeyCh
 // the keys it has, to name them. Nothing is trusted by that.
 func missingKeyType(ctx context.Context, t Target, check *hostKeyCheck, limits Limits) error {
 	e := check.problem(HostKeyChanged)
+	if check.authorities {
+		e.Problem = HostKeyUnknown // it has a key, and no certificate
+	}
 	keys, err := ScanHostKeys(ctx, t.dialAddress(), limits)
 	if err == nil && len(keys) > 0 {
 		e.Type, e.Fingerprint = keys[0].Type, keys[0].Fingerprint

@@ -142,6 +142,8 @@ type hostKeyCheck struct {
 	port    int
 	file    string // where a new key would go
 	known   []KnownKey
+	// authorities says that all that is known are authorities.
+	authorities bool
 	// algorithms to offer, for the known types if there are any.
 	algorithms []string
 	// seen is the key the device showed.
@@ -170,13 +172,18 @@ func newHostKeyCheck(files []string, address string, may ssh.Algorithms) (*hostK
 		return nil, &hinted{fmt.Errorf("read known hosts: %w", fromPeer(err)),
 			"correct or remove that line; nothing is trusted while a line cannot be read"}
 	}
-	kinds, err := c.lookUp()
-	if err != nil {
+	if err := c.lookUp(); err != nil {
 		return nil, err
 	}
-	c.algorithms = hostKeyAlgorithms(kinds, may)
+	known := c.db.HostKeys(c.address)
+	c.authorities = !slices.ContainsFunc(known, func(k knownhosts.PublicKey) bool { return !k.Cert })
+	c.algorithms = hostKeyAlgorithms(known, may)
 	if len(c.algorithms) == 0 {
-		return nil, &AlgorithmError{Kind: "host key", Offered: []string{"(known) " + strings.Join(kinds, " ")}, Legacy: intersect(kinds, LegacyAlgorithms())}
+		var types []string
+		for _, k := range known {
+			types = append(types, k.Type())
+		}
+		return nil, &AlgorithmError{Kind: "host key", Offered: types, Legacy: intersect(types, LegacyAlgorithms())}
 	}
 	return c, nil
 }
@@ -200,16 +207,15 @@ func (noKey) Type() string                        { return "none" }
 func (noKey) Marshal() []byte                     { return []byte("none") }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
-// lookUp fills known and returns the algorithms that fit the lines of this
-// host.
-func (c *hostKeyCheck) lookUp() ([]string, error) {
+// lookUp fills known with the lines of this host.
+func (c *hostKeyCheck) lookUp() error {
 	err := c.db.HostKeyCallback()(c.address, &net.TCPAddr{IP: net.IPv4zero}, noKey{})
 	var key *xknownhosts.KeyError
 	if !errors.As(err, &key) {
-		return nil, fmt.Errorf("read known hosts: look up %s: %w", c.address, err)
+		return fmt.Errorf("read known hosts: look up %s: %w", c.address, err)
 	}
 	c.known = knownKeys(key.Want)
-	return c.db.HostKeyAlgorithms(c.address), nil
+	return nil
 }
 
 func knownKeys(want []xknownhosts.KnownKey) []KnownKey {
@@ -221,11 +227,34 @@ func knownKeys(want []xknownhosts.KnownKey) []KnownKey {
 }
 
 // hostKeyAlgorithms returns what to offer: the types of the known lines, so that
-// a device with several keys shows the one that can be checked, or for an
-// unknown host every plain type, the strongest first.
-func hostKeyAlgorithms(known []string, may ssh.Algorithms) []string {
+// a device with several keys shows the one that can be checked; every type of
+// certificate if an authority is known, because its own type says nothing about
+// the keys it signed; for an unknown host every plain type, the strongest first.
+func hostKeyAlgorithms(known []knownhosts.PublicKey, may ssh.Algorithms) []string {
+	var offer []string
+	add := func(a string) {
+		if slices.Contains(may.HostKeys, a) && !slices.Contains(offer, a) {
+			offer = append(offer, a)
+		}
+	}
+	for _, k := range known {
+		switch {
+		case k.Cert:
+			for _, a := range may.HostKeys {
+				if strings.Contains(a, "-cert-") {
+					add(a)
+				}
+			}
+		case k.Type() == ssh.KeyAlgoRSA:
+			add(ssh.KeyAlgoRSASHA512)
+			add(ssh.KeyAlgoRSASHA256)
+			add(ssh.KeyAlgoRSA)
+		default:
+			add(k.Type())
+		}
+	}
 	if len(known) > 0 {
-		return intersect(known, may.HostKeys)
+		return offer
 	}
 	var plain []string
 	for _, a := range may.HostKeys {
