@@ -21,7 +21,7 @@ func edgeHeader(n Name) Header {
 // edgeNumbers and edgeTexts are values that careless code changes.
 var (
 	edgeNumbers = []uint64{0, 1, 9, 10, 99, 100, 1 << 32, 1<<53 + 1, math.MaxInt64, 1 << 63, math.MaxUint64}
-	edgeTexts   = []string{"1/1/1:100", "0", `a & b <c> "d" 'e'`, "]]>", "Zürich–東京 🚀", "lag-1:100.*", "a\tb\nc\rd"}
+	edgeTexts   = []string{"1/1/1:100", "0", `a & b <c> "d" 'e'`, "]]>", "Zürich–東京 🚀", "lag-1:100.*", "a\tb\nc\rd", " a ", "\t"}
 )
 
 // edgeRecords returns records of one row set in which every field has every
@@ -36,8 +36,10 @@ func edgeRecords(s *RowSet) []*Record {
 		r.Final = k % 3
 		for i := range r.Values {
 			switch n := (k + i) % (len(edgeNumbers) + 2); {
-			case n == len(edgeNumbers):
+			case n == len(edgeNumbers) && s.Fields[i].Numeric:
 				r.Values[i] = Value{State: Empty}
+			case n == len(edgeNumbers):
+				r.Values[i] = Str("")
 			case n > len(edgeNumbers):
 			case s.Fields[i].Numeric:
 				r.Values[i] = Num(edgeNumbers[n])
@@ -46,7 +48,7 @@ func edgeRecords(s *RowSet) []*Record {
 			}
 		}
 		if k%4 == 0 {
-			r.Unknown = []Pair{{"new", "18446744073709551616"}, {"a b&c", `<"> ü`}, {"none", ""}}
+			r.Unknown = []Pair{{"new", "18446744073709551616"}, {"a b&c", `<"> ü`}}
 		}
 		out = append(out, r)
 	}
