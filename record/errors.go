@@ -39,6 +39,7 @@ type FileError struct {
 
 	hint    string
 	salvage bool
+	records []string // the record names that the file may be of
 }
 
 func (e *FileError) Error() string {

@@ -59,14 +59,15 @@ type Stats struct {
 // A Reader is reused with Reset for any number of files. It is not safe for
 // concurrent use.
 type Reader struct {
-	o        ReaderOptions
-	lim      Limits
-	location *time.Location
-	fileTime bool // the interval end is in the file name
-	v        *vocabulary
-	s        scanner
-	gz       gzipReader
-	zipped   bool
+	o          ReaderOptions
+	lim        Limits
+	location   *time.Location
+	profileErr error
+	fileTime   bool // the interval end is in the file name
+	v          *vocabulary
+	s          scanner
+	gz         gzipReader
+	zipped     bool
 
 	frames []frame
 	fields []field // of all frames, in their order
@@ -90,6 +91,7 @@ type Reader struct {
 	rowsSeen   bool
 	knownNames int64 // words that meant something
 	stats      Stats
+	lastEnd    time.Time
 	subs       map[string]int
 	err        error
 }
@@ -105,9 +107,13 @@ func NewReader(o ReaderOptions) *Reader {
 	if o.Catalogue == nil {
 		o.Catalogue = Builtin()
 	}
-	r := &Reader{o: o, lim: o.Limits.withDefaults(), location: time.UTC, v: newVocabulary(o.Catalogue, o.Profile), binds: map[string]*binding{}, sets: map[string]*RowSet{}, bySub: map[string]*Definition{}, subs: map[string]int{}}
+	r := &Reader{o: o, lim: o.Limits.withDefaults(), location: time.UTC, binds: map[string]*binding{}, sets: map[string]*RowSet{}, bySub: map[string]*Definition{}, subs: map[string]int{}}
 	if p := o.Profile; p != nil {
-		r.location = p.location()
+		if r.profileErr = p.Validate(o.Catalogue); r.profileErr != nil {
+			r.o.Profile = nil // Reset reports it
+			p = new(Profile)
+		}
+		r.location, _ = p.zone() // which Validate has tried
 		r.fileTime = p.Time == TimeFileName
 		if r.o.Platform == "" {
 			r.o.Platform = p.Platform
@@ -116,6 +122,7 @@ func NewReader(o ReaderOptions) *Reader {
 			r.o.Record = p.Record
 		}
 	}
+	r.v = newVocabulary(o.Catalogue, r.o.Profile)
 	r.err = errNoFile
 	return r
 }
@@ -148,8 +155,11 @@ func (r *Reader) reset(src io.Reader, file string) {
 	r.seen = r.seen[:0]
 	r.fast.newFile()
 	r.header, r.headerRec, r.nameEnd = Header{}, recordRef{}, time.Time{}
-	r.rowsSeen, r.knownNames, r.stats, r.err = false, 0, Stats{}, nil
-	if r.fileTime {
+	r.rowsSeen, r.knownNames, r.stats, r.lastEnd, r.err = false, 0, Stats{}, time.Time{}, nil
+	switch {
+	case r.profileErr != nil:
+		r.err = r.s.failAt(0, KindShape, "correct the profile", "%w", r.profileErr)
+	case r.fileTime:
 		r.nameEnd, r.err = r.timeOfName(file)
 	}
 }
@@ -219,9 +229,10 @@ func (r *Reader) Next(rec *Record) error {
 }
 
 func (r *Reader) count(rec *Record) {
-	if rec.End.IsZero() {
+	if rec.End == r.lastEnd || rec.End.IsZero() {
 		return
 	}
+	r.lastEnd = rec.End
 	if r.stats.MinEnd.IsZero() || rec.End.Before(r.stats.MinEnd) {
 		r.stats.MinEnd = rec.End
 	}
@@ -241,6 +252,11 @@ func (r *Reader) next(rec *Record) error {
 		}
 		if r.fast.try(r, rec) {
 			return nil
+		}
+		if done, err := r.leaf(); err != nil {
+			return err
+		} else if done {
+			continue
 		}
 		kind, err := r.s.next()
 		if err != nil {

@@ -128,9 +128,10 @@ func (r *Reader) pair(f *frame, own []field, text []byte) (name, value int) {
 	case value >= 0 || len(text) > 0:
 		return name, value
 	}
-	// <x name="iof"></x>: an empty field if the name is one, and if that is all
+	// <x name="iof"></x>: an empty field if the name is one, or if our dialect
+	// writes it so, and if that is all
 	w, ok := r.v.static[string(r.textOf(own[name]))]
-	if ok && w.field != nil && len(own) == 1 && !f.child {
+	if (ok && w.field != nil || f.w.name == elemField) && len(own) == 1 && !f.child {
 		return name, -1
 	}
 	return -1, -1
@@ -242,8 +243,11 @@ func (r *Reader) closeContainer(f *frame) error {
 // tellAncestors notes what a row would have inherited, had it stood there, so
 // that it cannot come later.
 func (r *Reader) tellAncestors(f *frame) {
-	need := f.lacked
-	for i := len(r.frames) - 2; i >= 0 && need != 0; i-- {
+	r.tellFrom(len(r.frames)-2, f.lacked)
+}
+
+func (r *Reader) tellFrom(i int, need uint64) {
+	for ; i >= 0 && need != 0; i-- {
 		p := &r.frames[i]
 		if p.rows && p.lacked&need == need {
 			return

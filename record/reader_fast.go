@@ -1,9 +1,514 @@
 package record
 
-// fastPath reads records by a learned pattern.
-type fastPath struct{}
+import (
+	"encoding/binary"
+	"io"
+	"math/bits"
+	"time"
+)
 
-func (p *fastPath) newFile()                                           {}
-func (p *fastPath) flushCounts(r *Reader)                              {}
-func (p *fastPath) try(r *Reader, rec *Record) bool                    { return false }
-func (p *fastPath) learn(r *Reader, f *frame, own []field, b *binding) {}
+// fastPath reads rows that look exactly like rows before them.
+//
+// Most of a file repeats: between the values of one record and of the next
+// stand the same bytes. A row that was read in full leaves a pattern: those
+// bytes, and where each value between them goes. The next row that follows the
+// pattern byte for byte, with values that need no decoding, means the same and
+// is read without looking at its XML again. Everything else, down to a
+// different space, goes the full way. So the fast path knows no XML, no shape
+// and no rule; it cannot accept what the full path would refuse.
+type fastPath struct {
+	patterns []*pattern
+	last     *pattern
+	victim   int // the pattern that is replaced next
+	budget   int // bounds how often patterns are learned
+	spots    []spot
+	serial   uint64
+}
+
+const (
+	maxPatterns  = 16
+	learnCost    = 32
+	learnSavings = 16 * learnCost
+)
+
+// spot is all that decides, outside a row, what the row means.
+type spot struct {
+	rec, header recordRef
+	sub, text   string
+	keys        uint64
+}
+
+// pattern is one learned form of a row.
+type pattern struct {
+	spot    int // index into fastPath.spots
+	b       *binding
+	ops     []op
+	tail    literal
+	empty   []int // values that are elements without content
+	own     uint64
+	policy  int  // valid if own has it
+	unknown bool // some ops are opUnknown
+	next    *pattern
+	frame   uint64  // serial of the frame that the inherited values are of
+	inherit []Value // as binding.inherit
+}
+
+// op reads one value and the bytes before it.
+type op struct {
+	before literal
+	kind   opKind
+	end    byte // the byte behind the value
+	value  int
+	w      *word
+	last   string // the last text
+	time   time.Time
+	count  int // occurrences of an unknown field that are not in its word yet
+}
+
+type opKind uint8
+
+const (
+	opNumber opKind = iota
+	opText
+	opUnknown
+	opEnd
+	opStart
+	opFinal
+)
+
+// literal is bytes that must be there.
+type literal struct {
+	text        string
+	first, last uint64 // its first and last 8 bytes, if it has 8 to 16
+	short       bool   // it has
+}
+
+func newLiteral(b []byte) literal {
+	l := literal{text: string(b)}
+	if n := len(b); n >= 8 && n <= 16 {
+		l.short, l.first, l.last = true, binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[n-8:])
+	}
+	return l
+}
+
+// at tells whether the literal stands at b[p:].
+func (l *literal) at(b []byte, p int) bool {
+	n := len(l.text)
+	if len(b)-p < n {
+		return false
+	}
+	if l.short {
+		b = b[p : p+n]
+		return binary.LittleEndian.Uint64(b) == l.first && binary.LittleEndian.Uint64(b[n-8:]) == l.last
+	}
+	return string(b[p:p+n]) == l.text
+}
+
+// newFile forgets what holds for one file only.
+func (p *fastPath) newFile() {
+	kept := p.patterns[:0]
+	for _, t := range p.patterns {
+		t.frame = 0
+		if !t.b.perFile {
+			kept = append(kept, t)
+		}
+		for i := range t.ops {
+			t.ops[i].count = 0
+		}
+	}
+	clear(p.patterns[len(kept):])
+	for _, t := range kept {
+		if t.next != nil && t.next.b.perFile {
+			t.next = nil
+		}
+	}
+	p.patterns, p.last, p.victim = kept, nil, 0
+	if p.budget < 4*learnCost {
+		p.budget = 4 * learnCost
+	}
+}
+
+// flushCounts adds the unknown fields seen on the fast path to their words.
+func (p *fastPath) flushCounts(r *Reader) {
+	for _, t := range p.patterns {
+		t.flushCounts(r)
+	}
+}
+
+func (t *pattern) flushCounts(r *Reader) {
+	for i := range t.ops {
+		if o := &t.ops[i]; o.count > 0 {
+			r.v.countUnknown(o.w)
+			o.w.count += o.count - 1
+			o.count = 0
+		}
+	}
+}
+
+// spotIn returns the index of the spot inside f, -1 if no pattern was learned
+// there.
+func (p *fastPath) spotIn(r *Reader, f *frame) int {
+	if f.spot == 0 {
+		s := r.spotOf(f)
+		f.spot = -1
+		for i := range p.spots {
+			if p.spots[i] == s {
+				f.spot = i + 1
+				break
+			}
+		}
+	}
+	return f.spot - 1
+}
+
+func (r *Reader) spotOf(f *frame) spot {
+	return spot{f.at.rec, r.headerRec, f.at.sub, f.at.subText, f.at.keys | f.own&keyMask}
+}
+
+// addSpot makes the inside of f a place where patterns are looked for.
+func (p *fastPath) addSpot(r *Reader, f *frame) int {
+	f.spot = 0
+	if at := p.spotIn(r, f); at >= 0 {
+		return at
+	}
+	const most = 64
+	if len(p.spots) >= most {
+		p.patterns, p.last, p.spots = nil, nil, p.spots[:0]
+		for i := range r.frames {
+			r.frames[i].spot = 0
+		}
+	}
+	p.spots = append(p.spots, r.spotOf(f))
+	f.spot = len(p.spots)
+	return f.spot - 1
+}
+
+// try reads the next row if it follows a pattern. If it returns false it has
+// consumed nothing.
+func (p *fastPath) try(r *Reader, rec *Record) bool {
+	s := &r.s
+	if len(p.patterns) == 0 || s.selfClosed || len(r.frames) == 0 {
+		return false
+	}
+	f := &r.frames[len(r.frames)-1]
+	if f.at.badTime != nil || f.at.badFinal != nil || f.at.conflict != 0 {
+		return false
+	}
+	if !f.child && !blank(r.arena[f.textAt:]) {
+		return false
+	}
+	const spare = 4096 // most rows are shorter
+	if s.end-s.pos < spare && s.srcErr == nil {
+		s.more()
+		if !r.o.Salvage && s.srcErr != nil && s.srcErr != io.EOF {
+			return false
+		}
+	}
+	b := s.buf[:s.end]
+	at := s.pos
+	for most := at + 256; at < len(b) && at < most && isSpace(b[at]); at++ {
+	}
+	if at+1 >= len(b) || b[at] != '<' || b[at+1] == '/' {
+		return false
+	}
+	var guess *pattern
+	if p.last != nil {
+		if guess = p.last.next; guess != nil && guess.match(r, rec, f, b, at) {
+			p.last = guess
+			return true
+		}
+	}
+	for _, t := range p.patterns {
+		if t != guess && t.match(r, rec, f, b, at) {
+			if p.last != nil {
+				p.last.next = t
+			}
+			p.last = t
+			return true
+		}
+	}
+	return false
+}
+
+// match reads the row that begins at b[at] into rec if it follows the pattern.
+func (t *pattern) match(r *Reader, rec *Record, f *frame, b []byte, at int) bool {
+	if !t.ops[0].before.at(b, at) || t.spot != r.fast.spotIn(r, f) {
+		return false
+	}
+	n := len(t.b.set.Fields)
+	if cap(rec.Values) < n {
+		rec.Values = make([]Value, n)
+	}
+	rec.Values = rec.Values[:n]
+	clear(rec.Values)
+	rec.Unknown = rec.Unknown[:0]
+	rec.Final, rec.Start, rec.End = f.at.final, f.at.start, f.at.end
+	end, empties, ok := t.values(r, rec, b, at)
+	if !ok || !t.tail.at(b, end) {
+		return false
+	}
+	end += len(t.tail.text)
+	rec.Set, rec.Sub = t.b.set, t.b.sub
+	rec.Offset = r.s.offset(at)
+	if rec.Policy = f.at.policy; t.own&ctxPolicy.bit() != 0 {
+		rec.Policy = t.policy
+	}
+	if rec.Policy == 0 {
+		rec.Policy = r.defaultPolicy()
+	}
+	if len(t.b.inherit) > 0 && !t.fillInherited(r, rec, f) {
+		return false
+	}
+	r.stats.EmptyCounters += empties
+	t.done(r, rec, f, end)
+	return true
+}
+
+// done notes the row as the full path would.
+func (t *pattern) done(r *Reader, rec *Record, f *frame, end int) {
+	if t.unknown {
+		for i := range t.ops {
+			if t.ops[i].kind == opUnknown {
+				t.ops[i].count++
+			}
+		}
+	}
+	for _, i := range t.empty {
+		if rec.Set.Fields[i].Numeric {
+			rec.Values[i].State = Empty
+			r.stats.EmptyCounters++
+		} else {
+			rec.Values[i].State = Text
+		}
+	}
+	if !f.child {
+		f.child, r.arena = true, r.arena[:f.textAt]
+	}
+	f.rows, r.rowsSeen = true, true
+	if need := t.b.need &^ t.own; f.lacked&need != need {
+		r.tellFrom(len(r.frames)-1, need)
+	}
+	if !rec.Set.Known {
+		r.countSub(t.b.sub)
+	}
+	r.s.pos = end
+	r.s.tagSeen()
+	if r.fast.budget < learnSavings {
+		r.fast.budget++
+	}
+}
+
+// values reads the values and the literals before them.
+func (t *pattern) values(r *Reader, rec *Record, b []byte, p int) (end int, empties int64, ok bool) {
+	vals := rec.Values
+	for i := range t.ops {
+		o := &t.ops[i]
+		if !o.before.at(b, p) {
+			return 0, 0, false
+		}
+		p += len(o.before.text)
+		switch o.kind {
+		case opNumber:
+			n, size, ok := leadingDigits(b, p)
+			if !ok {
+				return 0, 0, false
+			}
+			v := &vals[o.value]
+			if size == 0 {
+				v.State = Empty
+				empties++
+				continue
+			}
+			v.State, v.N = Number, n
+			p += size
+		case opText:
+			size, ok := o.text(r, b, p)
+			if !ok {
+				return 0, 0, false
+			}
+			vals[o.value] = Value{State: Text, Text: o.last}
+			p += size
+		default:
+			size, ok := o.other(r, rec, b, p)
+			if !ok {
+				return 0, 0, false
+			}
+			p += size
+		}
+	}
+	return p, empties, true
+}
+
+// text reads the text at b[p:] up to the byte that ends it into o.last.
+func (o *op) text(r *Reader, b []byte, p int) (int, bool) {
+	if n := len(o.last); len(b)-p > n && b[p+n] == o.end && string(b[p:p+n]) == o.last {
+		return n, true
+	}
+	n, ok := plainText(b, p, o.end)
+	if !ok {
+		if n, ok = r.unplainText(b, p, o.end); !ok {
+			return 0, false
+		}
+	}
+	if o.kind == opUnknown {
+		o.last = string(b[p : p+n])
+	} else {
+		o.last = r.strings.get(b[p : p+n])
+	}
+	return n, true
+}
+
+// plainText returns how many bytes of printable ASCII stand before the end.
+func plainText(b []byte, p int, end byte) (int, bool) {
+	for i := p; i < len(b); i++ {
+		if c := b[i]; !plain[c] || c == '\'' {
+			return i - p, c == end
+		}
+	}
+	return 0, false
+}
+
+// unplainText is plainText for text with other harmless characters in it.
+func (r *Reader) unplainText(b []byte, p int, end byte) (int, bool) {
+	limit := min(len(b), p+r.lim.TextBytes+1)
+	for i := p; i < limit; i++ {
+		if b[i] != end {
+			continue
+		}
+		raw := b[p:i]
+		k := classes(raw)
+		return i - p, k&^classHigh == 0 && r.s.checkChars(raw, k, 0) == nil
+	}
+	return 0, false
+}
+
+// other reads what is neither a number nor a text of the row set.
+func (o *op) other(r *Reader, rec *Record, b []byte, p int) (int, bool) {
+	if o.kind == opFinal {
+		n, size, ok := leadingDigits(b, p)
+		rec.Final = int(n)
+		return size, ok && size > 0 && n < 1<<31
+	}
+	last := o.last
+	size, ok := o.text(r, b, p)
+	if !ok {
+		return 0, false
+	}
+	switch o.kind {
+	case opUnknown:
+		rec.Unknown = append(rec.Unknown, Pair{o.w.name, o.last})
+	case opEnd, opStart:
+		if o.last != last || o.time.IsZero() {
+			t, ok := r.parseTime(b[p : p+size])
+			if !ok || size == 0 {
+				o.time = time.Time{}
+				return 0, false
+			}
+			o.time = t
+		}
+		if o.kind == opEnd {
+			rec.End = o.time
+		} else {
+			rec.Start = o.time
+		}
+	}
+	return size, true
+}
+
+// fillInherited takes the keys that enclosing elements have; they are the same
+// for all rows of one frame.
+func (t *pattern) fillInherited(r *Reader, rec *Record, f *frame) bool {
+	if f.serial == 0 {
+		r.fast.serial++
+		f.serial = r.fast.serial
+	}
+	if t.frame != f.serial {
+		t.inherit = t.inherit[:0]
+		for _, in := range t.b.inherit {
+			fld, ok := r.inheritedField(in.key, len(r.frames)-1)
+			v := Value{}
+			if text := r.textOf(fld); ok {
+				v = Value{State: Text, Text: r.strings.get(text)}
+				if !in.text && in.value != toUnknown {
+					if v, ok = numericValue(text); !ok {
+						return false
+					}
+				}
+			}
+			t.inherit = append(t.inherit, v)
+		}
+		t.frame = f.serial
+	}
+	for i, in := range t.b.inherit {
+		v := t.inherit[i]
+		switch {
+		case v.State == Absent:
+		case in.value == toUnknown:
+			rec.Unknown = append(rec.Unknown, Pair{r.v.keys[in.key].abbrev, v.Text})
+		default:
+			rec.Values[in.value] = v
+			if v.State == Empty {
+				r.stats.EmptyCounters++
+			}
+		}
+	}
+	return true
+}
+
+func numericValue(text []byte) (Value, bool) {
+	if len(text) == 0 {
+		return Value{State: Empty}, true
+	}
+	n, ok := parseUint(text)
+	return Value{State: Number, N: n}, ok
+}
+
+// leadingDigits reads the decimal number at b[p:], up to 19 digits. It returns
+// false if there are more, or if the window ends too near.
+//
+// Counters have between one and sixteen digits, with no pattern a processor
+// could predict, so both halves are always computed and the length decides
+// without a branch what counts.
+func leadingDigits(b []byte, p int) (n uint64, size int, ok bool) {
+	if len(b)-p < 24 {
+		return 0, 0, false
+	}
+	b = b[p : p+24]
+	low := binary.LittleEndian.Uint64(b) ^ asciiZeros
+	high := binary.LittleEndian.Uint64(b[8:]) ^ asciiZeros
+	k := digitsIn(low)
+	l := digitsIn(high) & -(k >> 3) // the second half counts only behind a full first
+	n = eightDigits(low<<(64-8*k))*tens[l] + eightDigits(high<<(64-8*l))
+	size = int(k + l)
+	for size >= 16 { // seldom
+		d := uint64(b[size] - '0')
+		if d > 9 {
+			break
+		}
+		if size == 19 {
+			return 0, 0, false
+		}
+		n = n*10 + d
+		size++
+	}
+	return n, size, true
+}
+
+const asciiZeros = 0x3030303030303030
+
+// digitsIn returns how many of the eight bytes, from the lowest, were digits
+// before the zeros were taken off.
+func digitsIn(v uint64) uint64 {
+	notDigit := (v + 0x7676767676767676 | v) & 0x8080808080808080
+	return uint64(bits.TrailingZeros64(notDigit)) >> 3
+}
+
+// eightDigits returns the number whose digits are the bytes of v, the first in
+// the lowest byte.
+func eightDigits(v uint64) uint64 {
+	v = v * 2561 >> 8 & 0x00FF00FF00FF00FF
+	v = v * 6553601 >> 16 & 0x0000FFFF0000FFFF
+	return v * 42949672960001 >> 32
+}
+
+var tens = [9]uint64{1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8}

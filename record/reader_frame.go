@@ -35,7 +35,6 @@ type frame struct {
 	textRaw    int64  // position of that in the window, -1 if it is not there literally
 	start      int64  // of the element, in the window's count
 	offset     int64  // the same in bytes of the file
-	unusual    uint64 // scanner.unusual before the element
 	counters   int
 	infos      int
 	unknowns   int
@@ -48,6 +47,8 @@ type frame struct {
 	exactTime  bool  // the end of the interval stands here under its own name
 	namedSub   bool  // it names its sub-record itself
 	keyedValue *word // the word its own name gave to an identifying attribute
+	spot       int   // 1 + what fastPath calls the place inside it; 0 if not looked up
+	serial     uint64
 }
 
 // field is a field of an open element.
@@ -81,8 +82,6 @@ func (r *Reader) push() error {
 	}
 	open := &r.s.open[len(r.s.open)-1]
 	f := frame{w: w, fields: len(r.fields), arena: len(r.arena), start: open.start, offset: open.offset, textRaw: -1}
-	// what the start tag itself had to be decoded counts as inside the element
-	f.unusual = r.s.unusualBefore
 	if n := len(r.frames); n > 0 {
 		p := &r.frames[n-1]
 		f.at = p.at
@@ -95,6 +94,9 @@ func (r *Reader) push() error {
 	}
 	if w.sub != "" {
 		f.at.sub, f.at.subText, f.namedSub = w.sub, w.name, true
+		if w.profiled {
+			f.at.subText = w.sub
+		}
 	}
 	if w.def != nil {
 		f.at.rec = recordRef{Name(w.name), w.def}
@@ -201,6 +203,7 @@ func (r *Reader) add(f *frame, fld field) error {
 			fld.w = c
 		}
 	}
+	f.spot, f.serial = 0, 0
 	if r.identifies(f, fld) {
 		fld.w, f.keyedValue = f.w, f.w
 	}
@@ -370,7 +373,7 @@ func (r *Reader) sameContext(f *frame, fld field) bool {
 	return false
 }
 
-func (r *Reader) hasContext(f *frame, c context) bool {
+func (r *Reader) hasContext(f *frame, c ctxKind) bool {
 	for i := f.fields; i < len(r.fields); i++ {
 		if r.fields[i].w.ctx == c && !r.fields[i].unknown {
 			return true
@@ -380,7 +383,7 @@ func (r *Reader) hasContext(f *frame, c context) bool {
 }
 
 // setContext changes the scope of f. It returns false if the text means nothing.
-func (r *Reader) setContext(f *frame, c context, text []byte, w *word) bool {
+func (r *Reader) setContext(f *frame, c ctxKind, text []byte, w *word) bool {
 	switch c {
 	case ctxEnd, ctxTime:
 		f.exactTime = f.exactTime || c == ctxEnd
@@ -457,6 +460,9 @@ func (r *Reader) promote(fld field) {
 			name := string(trimSpace([]byte(text)))
 			def, _ := r.v.record(name)
 			r.headerRec = recordRef{Name(name), def}
+			for i := range r.frames {
+				r.frames[i].spot = 0
+			}
 		}
 	case ctxFile:
 		number(&h.FileID)

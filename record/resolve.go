@@ -4,12 +4,12 @@ import (
 	"strings"
 )
 
-// context is what a name can mean besides a field: something that holds for
+// ctxKind is what a name can mean besides a field: something that holds for
 // every record inside the element it stands on.
-type context uint8
+type ctxKind uint8
 
 const (
-	noContext context = iota
+	noContext ctxKind = iota
 	ctxEnd            // end of the collection interval
 	ctxTime           // a time that is the end of the interval if nothing else is
 	ctxStart
@@ -88,12 +88,13 @@ type word struct {
 	name  string // as it stands in the file
 	id    uint32
 	field *fieldWord
-	ctx   context
+	ctx   ctxKind
 	sub   string // it is the name of this sub-record
 	def   *Definition
 
 	header, ident, subName, pairName, pairValue, foreign bool
 	composite                                            bool // it begins a field name of two words: "data" of "data name"
+	profiled                                             bool // a profile gives its meaning, and there is no other
 
 	count int // occurrences as an unknown field in this file
 }
@@ -121,7 +122,7 @@ func squash(s string) string { return squasher.Replace(strings.ToLower(s)) }
 const maxKeys = 48
 
 // bit returns the mask bit of an inherited context, 0 for the others.
-func (c context) bit() uint64 {
+func (c ctxKind) bit() uint64 {
 	if c == noContext || c > ctxSub {
 		return 0
 	}
@@ -164,7 +165,7 @@ func newVocabulary(cat *Catalogue, p *Profile) *vocabulary {
 	}
 	for c, names := range spellings {
 		for _, n := range names {
-			v.loose(n).ctx = context(c)
+			v.loose(n).ctx = ctxKind(c)
 		}
 	}
 	for abbrev, names := range keySpellings {
@@ -251,12 +252,19 @@ func (v *vocabulary) lookup(name []byte) *word {
 // field wins over a context: a catalogue that calls a counter "time" is right.
 func (v *vocabulary) learn(name string) *word {
 	w := v.newWord(name)
+	e, ok := v.static[name]
+	if ok && e.profiled {
+		id := w.id
+		*w = *e
+		w.name, w.id, w.count = name, id, 0
+		return w
+	}
 	if s, ok := v.squashed[squash(name)]; ok {
 		id := w.id
 		*w = *s
 		w.name, w.id, w.count = name, id, 0
 	}
-	if e, ok := v.static[name]; ok {
+	if ok {
 		if e.field != nil {
 			w.field, w.ctx = e.field, noContext
 		}

@@ -82,8 +82,10 @@ func (r *Reader) ambiguous(f *frame, found []*Definition) error {
 	if f.at.subText != "" {
 		what = "sub-record " + f.at.subText
 	}
-	return r.s.failAt(r.s.pos, KindShape, "name the record, with --record or in a profile",
+	e := r.s.failAt(r.s.pos, KindShape, "name the record, with --record or in a profile",
 		"the file does not name its record, and %s may belong to %s", printable(what), orList(names))
+	e.records = names
+	return e
 }
 
 func orList(names []string) string {
@@ -444,7 +446,7 @@ func (v *vocabulary) bitName(mask uint64) string {
 	if i < len(v.keys) {
 		return v.keys[i].abbrev
 	}
-	if c := context(i - maxKeys); c > noContext && c < contexts {
+	if c := ctxKind(i - maxKeys); c > noContext && c < contexts {
 		return spellings[c][0]
 	}
 	return "?"

@@ -61,11 +61,6 @@ type scanner struct {
 	scratch []byte // attribute values that had to be decoded
 	plain   []byte // text that had to be decoded
 	dup     duplicates
-
-	// unusual counts comments, instructions, CDATA sections, references and
-	// normalised white space: whatever makes bytes differ from meaning.
-	unusual       uint64
-	unusualBefore uint64 // the same before the start tag just returned
 }
 
 // element is an open element.

@@ -224,7 +224,6 @@ func (s *scanner) scanComment(open int) error {
 		return err
 	}
 	s.pos += n + 3
-	s.unusual++
 	return s.checkBetween()
 }
 
@@ -256,7 +255,6 @@ func (s *scanner) scanCDATA(open int) (bool, error) {
 		s.text = s.plain
 	}
 	s.pos += n + 3
-	s.unusual++
 	return true, s.checkBetween()
 }
 
@@ -281,6 +279,5 @@ func (s *scanner) scanInstruction() error {
 		return err
 	}
 	s.pos += n + 2
-	s.unusual++
 	return s.checkBetween()
 }

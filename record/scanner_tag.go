@@ -18,7 +18,6 @@ func (s *scanner) scanStart() error {
 		return s.limit("more than %d elements deep", s.lim.Depth)
 	}
 	tag := s.buf[s.pos : s.pos+n] // without '>'
-	s.unusualBefore = s.unusual
 	closed := tag[n-1] == '/'
 	if closed {
 		tag = tag[:n-1]

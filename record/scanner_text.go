@@ -67,7 +67,6 @@ func (s *scanner) scanText() (bool, error) {
 	}
 	s.text, s.textRaw = raw, s.base+int64(s.pos)
 	if k&(classRef|classReturn) != 0 {
-		s.unusual++
 		if s.plain, err = s.decode(s.plain[:0], raw, 0, false); err != nil {
 			return false, err
 		}
@@ -107,7 +106,6 @@ func (s *scanner) attributeValue(raw []byte, at int) (value []byte, pos int64, e
 	if k&(classRef|classReturn|classBreak) == 0 {
 		return raw, s.base + int64(s.pos+at), nil
 	}
-	s.unusual++
 	n := len(s.scratch)
 	if s.scratch, err = s.decode(s.scratch, raw, at, true); err != nil {
 		return nil, 0, err
