@@ -48,7 +48,7 @@ func edgeRecords(s *RowSet) []*Record {
 			}
 		}
 		if k%4 == 0 {
-			r.Unknown = []Pair{{"new", "18446744073709551616"}, {"a b&c", `<"> ü`}}
+			r.Unknown = []Pair{{"new", "18446744073709551616"}, {"a b&c", `<"> ü`}, {"none", ""}}
 		}
 		out = append(out, r)
 	}
