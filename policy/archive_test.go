@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,28 +15,6 @@ import (
 	"acctpull/record"
 	"acctpull/rollover"
 )
-
-// linuxCatalogue is the built-in catalogue with the rows of the platform Linux
-// of testdata/linux.csv, unless it has such rows itself.
-func linuxCatalogue(t testing.TB) *record.Catalogue {
-	t.Helper()
-	if d := definition(t, "network-egress-octets"); len(d.On(platformLinux)) > 0 {
-		return record.Builtin()
-	}
-	var text []byte
-	for _, file := range []string{"../record/catalogue/records.csv", "testdata/linux.csv"} {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text = append(text, data...)
-	}
-	c, err := record.LoadCatalogue(bytes.NewReader(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
 
 // readArchive returns every record of every closed file, in the order of the
 // names. Nothing may be open any more.
@@ -195,24 +172,20 @@ func describe(r *record.Record) string {
 // rows for a link, records that hold profiles only are refused by name.
 func TestLinuxRecords(t *testing.T) {
 	for _, c := range []struct {
-		name      record.Name
-		catalogue *record.Catalogue
-		want      string // sub-records and counters
+		name record.Name
+		want string // sub-records and counters
 	}{
-		{"service-ingress-octets", nil, "sio ioo"},
-		{"service-egress-packets", nil, "sep epf"},
-		{"combined-service-ingress", nil, "cmSipo ipo ioo"},
-		{"combined-access-egress", nil, "aeo of, aep pf pd"},
-		{"combined-sdp-ingress-egress", nil, "cmSdpipo tpf tpd tof, cmSdpepo tpf tof"},
-		{"network-egress-octets", linuxCatalogue(t), "neo of"},
-		{"combined-network-ing-egr-octets", linuxCatalogue(t), "cmNio of, cmNeo of"},
-		{"combined-network-egress", linuxCatalogue(t), "cmNepo pf pd of"},
-		{"network-interface-ingress-packets", linuxCatalogue(t), "nifip pf pd"},
+		{"service-ingress-octets", "sio ioo"},
+		{"service-egress-packets", "sep epf"},
+		{"combined-service-ingress", "cmSipo ipo ioo"},
+		{"combined-access-egress", "aeo of, aep pf pd"},
+		{"combined-sdp-ingress-egress", "cmSdpipo tpf tpd tof, cmSdpepo tpf tof"},
+		{"network-egress-octets", "neo of"},
+		{"combined-network-ing-egr-octets", "cmNio of, cmNeo of"},
+		{"combined-network-egress", "cmNepo pf pd of"},
+		{"network-interface-ingress-packets", "nifip pf pd"},
 	} {
-		if c.catalogue == nil {
-			c.catalogue = record.Builtin()
-		}
-		d, _ := c.catalogue.Lookup(c.name)
+		d, _ := record.Builtin().Lookup(c.name)
 		var got []string
 		for _, r := range linuxRows(d) {
 			text := r.set.Sub

@@ -250,10 +250,9 @@ func (ns *namespace) traffic(t *testing.T) {
 	ns.send(t, "p0", elsewhere, 40, 400)
 }
 
-// linuxConfig measures everything in linuxNamespace. Its catalogue has the rows
-// of testdata/linux.csv.
+// linuxConfig measures everything in linuxNamespace.
 func linuxConfig(t *testing.T, ns *namespace) Config {
-	c := Config{Source: SourceConfig{Kind: SourceLinux, Namespace: ns.path}, Catalogue: linuxCatalogue(t), Objects: []Object{
+	c := Config{Source: SourceConfig{Kind: SourceLinux, Namespace: ns.path}, Objects: []Object{
 		{Type: Access, ID: "1/1/1:100", Service: "1", Link: "sap0", CollectStats: true, Policy: 1},
 		{Type: Access, ID: "1/1/1:101", Service: "1", Link: "sap1", CollectStats: true, Policy: 2},
 		{Type: Access, ID: "1/1/1:102", Service: "1", Link: "sap2", CollectStats: true, Policy: 3},
