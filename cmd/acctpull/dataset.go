@@ -1,0 +1,331 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"acctpull/event"
+	"acctpull/export"
+	"acctpull/internal/durable"
+	"acctpull/ledger"
+	"acctpull/pull"
+	"acctpull/record"
+	"acctpull/rollover"
+)
+
+// How large a batch gets. A batch is what one Parquet file per record and day
+// is made of, and what is repeated after a crash.
+const (
+	batchFiles = 4096
+	batchBytes = 1 << 30
+)
+
+// readFlags say how accounting files are read, by every command that reads any.
+type readFlags struct {
+	profile, record, platform string
+	salvage                   bool
+}
+
+func (f *readFlags) register(fl *pflag.FlagSet) {
+	fl.StringVar(&f.profile, "profile", "", "`file` that names what accounting files do not say (see acctpull inspect)")
+	fl.StringVar(&f.record, "record", "", "record `name` of files that do not give one")
+	fl.StringVar(&f.platform, "platform", "", "`platform` that wrote the files, such as \"7210 SAS\"")
+	fl.BoolVar(&f.salvage, "salvage", false, "take the complete records of files that were cut off")
+}
+
+// options turns the flags into what a reader takes.
+func (f *readFlags) options() (record.ReaderOptions, error) {
+	o := record.ReaderOptions{Platform: f.platform, Salvage: f.salvage}
+	if f.record != "" {
+		d, ok := record.Builtin().Lookup(record.Name(f.record))
+		if !ok {
+			return o, usagef("acctpull records lists all of them", "no record %q in the catalogue", f.record)
+		}
+		o.Record = d.Name
+	}
+	if f.platform != "" && !slices.ContainsFunc(record.Builtin().Definitions(), func(d *record.Definition) bool { return len(d.On(f.platform)) > 0 }) {
+		return o, usagef("acctpull records lists the platforms", "no platform %q in the catalogue", f.platform)
+	}
+	if f.profile != "" {
+		file, err := os.Open(f.profile)
+		if err != nil {
+			return o, usagef("", "read profile: %w", err)
+		}
+		o.Profile, err = record.LoadProfile(file, record.Builtin())
+		if err := errors.Join(err, file.Close()); err != nil {
+			return o, &usageError{err: fmt.Errorf("profile %s: %w", f.profile, err), hint: "docs/formats/profile.md describes every key"}
+		}
+	}
+	return o, nil
+}
+
+// verifier reads a fetched file to its end and counts its records.
+func verifier(o record.ReaderOptions) func(context.Context, string) (int64, error) {
+	return func(ctx context.Context, path string) (n int64, err error) {
+		f, err := os.Open(path)
+		if err != nil {
+			return 0, err
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		stats, err := record.Verify(&ctxReader{ctx, f}, filepath.Base(path), o)
+		var file *record.FileError
+		if o.Salvage && errors.As(err, &file) && file.Truncated() {
+			err = nil
+		}
+		return stats.Records, err
+	}
+}
+
+// ctxReader ends a long read when its context ends.
+type ctxReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *ctxReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// identify tells what a name of the device says about its file.
+func identify(name string) (policy, fileID int) {
+	n, err := rollover.ParseName(name)
+	if err != nil || n.Prefix != rollover.Act {
+		return 0, 0
+	}
+	return n.ID, n.FileID
+}
+
+// exporter returns an exporter for the store.
+func (a *app) exporter(s *store, reading record.ReaderOptions, p *progress, done *exported) (*export.Exporter, error) {
+	return export.New(export.Options{
+		Dataset: s.dataset,
+		Open: func(in ledger.Input) (io.ReadCloser, error) {
+			at := filepath.FromSlash(in.Stored)
+			if !filepath.IsAbs(at) {
+				at = filepath.Join(s.root, at)
+			}
+			return os.Open(at)
+		},
+		Quarantine: s.quarantine,
+		Reader:     reading,
+		Identify:   identify,
+		Version:    buildVersion(),
+		Hooks: export.Hooks{
+			OnFile:     func(r export.FileResult) { done.add(r); a.exportedFile(time.Now(), r) },
+			OnOverflow: func(o export.Overflow) { done.overflow[overflowKey{o.Device, o.File, o.Record}]++ },
+			OnProgress: func(files int, records int64) {
+				p.set("exporting: %d files, %d records", done.batches+files, done.records+records)
+			},
+		},
+	})
+}
+
+type overflowKey struct{ device, file, record string }
+
+// exported is what one command exported.
+type exported struct {
+	files    []export.FileResult
+	outputs  []ledger.Output
+	records  int64
+	batches  int // files of finished batches
+	overflow map[overflowKey]int64
+}
+
+func (e *exported) add(r export.FileResult) { e.files = append(e.files, r) }
+
+// exportPending exports everything that is stored and not exported, batch by
+// batch, an unfinished batch of an earlier run first.
+func (a *app) exportPending(ctx context.Context, s *store, reading record.ReaderOptions, p *progress) (*exported, error) {
+	done := &exported{overflow: map[overflowKey]int64{}}
+	x, err := a.exporter(s, reading, p, done)
+	if err != nil {
+		return done, err
+	}
+	for {
+		batch, ok, err := s.ledger.PlanBatch(ctx, time.Now(), batchFiles, batchBytes)
+		if err != nil || !ok {
+			a.overflowEvents(time.Now(), done)
+			return done, err
+		}
+		result, err := x.Run(ctx, batch)
+		if err != nil {
+			return done, err
+		}
+		if err := s.ledger.FinishBatch(ctx, time.Now(), batch.ID, result.Outputs, result.Inputs); err != nil {
+			return done, err
+		}
+		done.outputs = append(done.outputs, result.Outputs...)
+		done.records += result.Records
+		done.batches += len(batch.Inputs)
+	}
+}
+
+// exportedFile reports a file that could not be exported whole.
+func (a *app) exportedFile(now time.Time, r export.FileResult) {
+	if r.State == ledger.Quarantined || r.Rejected > 0 {
+		a.events.Emit(event.FileQuarantined(now, r.Input.Device, r.Input.Name, r.Reason))
+	}
+}
+
+func (a *app) overflowEvents(now time.Time, e *exported) {
+	for k, n := range e.overflow {
+		a.events.Emit(event.CounterOverflow(now, k.device, k.file, k.record, n))
+	}
+}
+
+// prepare brings a store to order after a crash, and refuses to work without
+// the memory of earlier runs.
+func (a *app) prepare(ctx context.Context, s *store, rebuild bool, reading record.ReaderOptions) error {
+	x, err := a.exporter(s, reading, a.progress(), &exported{overflow: map[overflowKey]int64{}})
+	if err != nil {
+		return err
+	}
+	if _, err := x.RemoveLeftovers(); err != nil {
+		return err
+	}
+	found, err := s.forgotten(ctx)
+	switch {
+	case err != nil:
+		return err
+	case found != "" && !rebuild:
+		return &lostLedgerError{path: s.ledger.Path(), found: found, command: "add --rebuild-ledger to this command"}
+	case found != "":
+		return a.rebuild(ctx, s)
+	}
+	return nil
+}
+
+// rebuild fills an empty ledger from the dataset, whose files name their
+// sources, and from the archive.
+func (a *app) rebuild(ctx context.Context, s *store) error {
+	batches, err := export.Sources(s.dataset)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	var outputs []ledger.Output
+	rows := map[[2]string]ledger.Row{} // by device and SHA-256
+	for _, b := range batches {
+		if len(b.Missing) > 0 {
+			// Cut off while it was published: its sources are exported anew,
+			// so what is there must go first.
+			if err := removeOutputs(s.dataset, b.Outputs); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, o := range b.Outputs {
+			if o.SHA256, _, err = durable.Sum(filepath.Join(s.dataset, filepath.FromSlash(o.Path))); err != nil {
+				return err
+			}
+			outputs = append(outputs, o)
+		}
+		for _, src := range b.Sources {
+			rows[[2]string{src.Device, src.SHA256}] = ledger.Row{
+				Key:   ledger.Key{Device: src.Device, Path: "sha256:" + src.SHA256, Name: src.Name},
+				State: ledger.Exported, SHA256: src.SHA256, Stored: src.Name, Records: src.Records,
+			}
+		}
+	}
+	if err := archived(s.root, rows); err != nil {
+		return err
+	}
+	all := slices.SortedFunc(maps.Values(rows), func(x, y ledger.Row) int {
+		return strings.Compare(x.Device+"\x00"+x.Name+"\x00"+x.SHA256, y.Device+"\x00"+y.Name+"\x00"+y.SHA256)
+	})
+	if err := s.ledger.Import(ctx, time.Now(), all, outputs); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stderr, "acctpull: ledger rebuilt: %d files, %d outputs\n", len(all), len(outputs))
+	return nil
+}
+
+// archived adds every file of the archive to rows.
+func archived(data string, rows map[[2]string]ledger.Row) error {
+	devices, err := pull.Devices(data)
+	if err != nil {
+		return err
+	}
+	for _, device := range devices {
+		dirs, err := pull.SealedDirs(data, device)
+		if err != nil {
+			return err
+		}
+		for _, dir := range dirs {
+			for f, err := range rollover.List(dir) {
+				if err != nil {
+					return err
+				}
+				sum, size, err := durable.Sum(f.Path)
+				if err != nil {
+					return err
+				}
+				rel, err := filepath.Rel(data, f.Path)
+				if err != nil {
+					return err
+				}
+				row, ok := rows[[2]string{device, sum}]
+				if !ok {
+					row = ledger.Row{State: ledger.Stored, SHA256: sum}
+				}
+				row.Key = ledger.Key{Device: device, Path: "sha256:" + sum, Name: f.Name.String(), Size: size}
+				row.Stored = filepath.ToSlash(rel)
+				rows[[2]string{device, sum}] = row
+			}
+		}
+	}
+	return nil
+}
+
+func removeOutputs(dataset string, outputs []ledger.Output) error {
+	for _, o := range outputs {
+		at := filepath.Join(dataset, filepath.FromSlash(o.Path))
+		if err := os.Remove(at); err != nil {
+			return err
+		}
+		if err := durable.SyncDir(filepath.Dir(at)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keeps tells whether a file below an archive or a dataset is the work of an
+// earlier run.
+func keeps(name string) bool {
+	base := filepath.Base(name)
+	if strings.HasSuffix(base, ".parquet") {
+		return true
+	}
+	n, err := rollover.ParseName(base)
+	return err == nil && n.Prefix == rollover.Act
+}
+
+// sum returns the SHA-256 and size of a file that nobody promises anything
+// about; durable.Sum is for files we wrote.
+func sum(name string) (string, int64, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", 0, err
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return "", 0, err
+	}
+	return hex.EncodeToString(h.Sum(nil)), n, nil
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"errors"
+	"time"
+
+	"acctpull/event"
+	"acctpull/internal/actserver"
+	"acctpull/pull"
+)
+
+// This file is the one place where what the rooms report becomes an event.
+
+// pullHooks turns what happens on one device into events and progress.
+func (a *app) pullHooks(t pull.Target, p *progress) pull.Hooks {
+	return pull.Hooks{
+		OnFile: func(f pull.File) { a.pulledFile(time.Now(), f) },
+		OnProgress: func(n pull.Progress) {
+			p.set("%s: %d of %d files, %s of %s", describeTarget(t), n.Files, n.FilesTotal, size(n.Bytes), size(n.BytesTotal))
+		},
+		OnRetry: func(r pull.Retry) {
+			p.set("%s: try %d of %d in %s: %v", describeTarget(t), r.Attempt, r.Of, r.Wait.Round(time.Second), r.Err)
+		},
+	}
+}
+
+// pulledFile reports the outcome of one file.
+func (a *app) pulledFile(now time.Time, f pull.File) {
+	switch f.Outcome {
+	case pull.Stored, pull.Alias:
+		a.events.Emit(event.FilePulled(now, f.Device, f.Name, f.Size, f.SHA256))
+		if f.Warning != "" {
+			a.events.Emit(event.NameReused(now, f.Device, f.Name, f.Warning))
+		}
+	case pull.Quarantined:
+		a.events.Emit(event.FileQuarantined(now, f.Device, f.Name, f.Reason))
+	case pull.Lost:
+		a.events.Emit(event.FileLost(now, f.Device, f.Name, f.Reason))
+	}
+}
+
+// pullFailed reports why a device gave no files, or not all.
+func (a *app) pullFailed(now time.Time, t pull.Target, err error) {
+	var key *pull.HostKeyError
+	var auth *pull.AuthError
+	switch {
+	case errors.As(err, &key) && key.Problem == pull.HostKeyUnknown:
+		a.events.Emit(event.HostKeyUnknown(now, t.Device, key.Host, key.Fingerprint))
+	case errors.As(err, &key):
+		known := ""
+		for _, k := range key.Known {
+			known = k.Fingerprint
+		}
+		a.events.Emit(event.HostKeyChanged(now, t.Device, key.Host, known, key.Fingerprint))
+	case errors.As(err, &auth):
+		a.events.Emit(event.AuthRefused(now, t.Device, auth.User, auth.Error()))
+	default:
+		a.events.Emit(event.PullFailed(now, t.Device, err.Error()))
+	}
+}
+
+// serverHooks reports what the read-only server refuses.
+func (a *app) serverHooks() actserver.Hooks {
+	return actserver.Hooks{}
+}

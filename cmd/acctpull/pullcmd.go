@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"acctpull/pull"
+	"acctpull/record"
+)
+
+// pullFlags are the flags of pull, spelled as users of ssh and scp expect.
+type pullFlags struct {
+	out, device          string
+	port                 int
+	identities           []string
+	knownHosts           []string
+	config               string
+	transport            string
+	legacy               bool
+	passwordFile         string
+	passwordEnv          string
+	passphraseFile       string
+	passphraseEnv        string
+	noExport, rebuildLed bool
+	reading              readFlags
+}
+
+func (a *app) pullCommand() *cobra.Command {
+	var f pullFlags
+	c := &cobra.Command{
+		Use:   "pull [USER@]HOST:PATH --out DIR",
+		Short: "Fetch the closed accounting files of one device, check them, keep them, export them",
+		Long: `pull logs in to one device, lists PATH, fetches every accounting file that was not
+fetched before, reads each to its last byte, keeps it unchanged below
+DIR/devices/<device>/act/, and exports its records as Parquet to DIR/dataset/.
+
+It uses your ssh config, agent, keys and known_hosts. A device whose host key is
+not known is refused; the message shows the fingerprint and the command that
+pins it. Nothing is ever deleted or written on the device.
+
+Run it as often as you like: only new files are fetched, every record appears
+exactly once, and a kill at any moment costs nothing but the file under way.`,
+		Example: `  acctpull pull admin@router:cf1:/act --out ./data
+  acctpull pull -p 2022 -i ~/.ssh/router_key admin@192.0.2.7:/act --out ./data
+  acctpull pull --transport scp --legacy old-router:cf1:/act --out ./data
+  acctpull pull --password-file ~/.router-password admin@router:cf1:/act --out ./data`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return a.pull(c.Context(), f, args[0]) },
+	}
+	fl := c.Flags()
+	fl.StringVarP(&f.out, "out", "o", "", "data `directory`; made if it does not exist")
+	fl.StringVar(&f.device, "device", "", "`name` of the device in archive and dataset (default: HOST as typed)")
+	fl.IntVarP(&f.port, "port", "p", 0, "TCP `port`")
+	fl.StringArrayVarP(&f.identities, "identity", "i", nil, "private key `file`; may be repeated")
+	fl.StringArrayVar(&f.knownHosts, "known-hosts", nil, "`file` with host keys instead of the ssh config's; may be repeated")
+	fl.StringVarP(&f.config, "ssh-config", "F", "", "ssh configuration `file` (default: ~/.ssh/config, /etc/ssh/ssh_config; none: no file)")
+	fl.StringVar(&f.transport, "transport", "auto", "auto, sftp or scp")
+	fl.BoolVar(&f.legacy, "legacy", false, "allow old algorithms (SHA-1, CBC) for this device")
+	fl.StringVar(&f.passwordFile, "password-file", "", "`file` with the password (mode 0600)")
+	fl.StringVar(&f.passwordEnv, "password-env", "", "`name` of the environment variable with the password")
+	fl.StringVar(&f.passphraseFile, "passphrase-file", "", "`file` with the passphrase of the private key (mode 0600)")
+	fl.StringVar(&f.passphraseEnv, "passphrase-env", "", "`name` of the environment variable with the passphrase")
+	fl.BoolVar(&f.noExport, "no-export", false, "archive only; a later pull without this flag exports")
+	fl.BoolVar(&f.rebuildLed, "rebuild-ledger", false, "rebuild a lost ledger from archive and dataset first")
+	f.reading.register(fl)
+	_ = c.MarkFlagRequired("out")
+	return c
+}
+
+func (a *app) pull(ctx context.Context, f pullFlags, arg string) (err error) {
+	target, err := a.target(f, arg)
+	if err != nil {
+		return err
+	}
+	reading, err := f.reading.options()
+	if err != nil {
+		return err
+	}
+	s, err := openData(ctx, f.out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if err := a.prepare(ctx, s, f.rebuildLed, reading); err != nil {
+		return err
+	}
+	progress := a.progress()
+	options := a.pullOptions(s, target, reading, progress)
+	if err := a.adopt(ctx, options); err != nil {
+		return err
+	}
+	sum := newSummary(target.Device)
+	result, pullErr := pull.Device(ctx, options, target)
+	if pullErr != nil {
+		a.pullFailed(time.Now(), target, pullErr)
+	}
+	sum.pulled(result, pullErr)
+	if !f.noExport && ctx.Err() == nil {
+		// What earlier runs stored is exported even if the device is away now.
+		ex, err := a.exportPending(ctx, s, reading, progress)
+		sum.exported(ex)
+		if err != nil {
+			progress.done()
+			return errors.Join(pullErr, err)
+		}
+	}
+	progress.done()
+	if err := a.printSummary(sum); err != nil {
+		return err
+	}
+	if pullErr != nil {
+		return pullErr
+	}
+	if sum.inError() {
+		return &outcome{code: exitPartly}
+	}
+	return nil
+}
+
+// target puts the command line, the ssh configuration and the defaults together.
+func (a *app) target(f pullFlags, arg string) (pull.Target, error) {
+	t, err := pull.ParseTarget(arg)
+	if err != nil {
+		return t, &usageError{err: err, hint: "a target is [user@]host:path, for example admin@router:cf1:/act"}
+	}
+	if t.Transport, err = pull.ParseTransport(f.transport); err != nil {
+		return t, &usageError{err: err}
+	}
+	t.Device = f.device
+	if f.port != 0 {
+		t.Port = f.port
+	}
+	if f.port < 0 || f.port > 65535 {
+		return t, usagef("", "port %d: must be 1 to 65535", f.port)
+	}
+	t.Identities, t.KnownHosts = f.identities, f.knownHosts
+	t.Password = pull.Secret{File: f.passwordFile, Env: f.passwordEnv}
+	t.Passphrase = pull.Secret{File: f.passphraseFile, Env: f.passphraseEnv}
+	if f.legacy {
+		t.Legacy = pull.LegacyAlgorithms()
+	}
+	login := pull.Login{Home: a.env["HOME"], AgentSocket: a.env["SSH_AUTH_SOCK"]}
+	if me, err := user.Current(); err == nil {
+		login.User = me.Username
+		if login.Home == "" {
+			login.Home = me.HomeDir
+		}
+	}
+	var cfg *pull.SSHConfig
+	switch f.config {
+	case "none":
+		cfg = &pull.SSHConfig{}
+	case "":
+		cfg, err = pull.LoadSSHConfig(false, filepath.Join(login.Home, ".ssh", "config"), "/etc/ssh/ssh_config")
+	default:
+		cfg, err = pull.LoadSSHConfig(true, f.config)
+	}
+	if err != nil {
+		return t, err
+	}
+	return t.Resolve(cfg, login)
+}
+
+// pullOptions turns what happens into events and progress.
+func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions, p *progress) pull.Options {
+	return pull.Options{
+		Data:   s.root,
+		Ledger: s.ledger,
+		Verify: verifier(reading),
+		Owner:  "acctpull", // the lock on the directory makes us the only one
+		Hooks:  a.pullHooks(t, p),
+		Getenv: func(name string) string { return a.env[name] },
+	}
+}
+
+// adopt puts archive and ledger in order after a crash.
+func (a *app) adopt(ctx context.Context, o pull.Options) error {
+	recovery, err := pull.Recover(ctx, o)
+	now := time.Now()
+	for _, f := range append(recovery.Adopted, recovery.Quarantined...) {
+		a.pulledFile(now, f)
+	}
+	return err
+}
+
+// describeTarget is how a device is named in messages.
+func describeTarget(t pull.Target) string {
+	s := t.Device
+	if t.Port != 0 && t.Port != 22 {
+		s += " port " + strconv.Itoa(t.Port)
+	}
+	return fmt.Sprintf("%s (%s)", s, t.Path)
+}
