@@ -1,0 +1,164 @@
+package export
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"acctpull/internal/durable"
+	"acctpull/record"
+)
+
+// catalogFile is the file of DuckDB views in the dataset root.
+const catalogFile = "catalog.sql"
+
+// WriteCatalog writes catalog.sql into the dataset root: a DuckDB view for each
+// record name that has a published file. It changes nothing if the file is right
+// already. Run calls it after each batch.
+func (x *Exporter) WriteCatalog() error {
+	path := filepath.Join(x.o.Dataset, catalogFile)
+	names, err := x.publishedNames()
+	if err != nil {
+		return &Error{Op: "list dataset", Path: x.o.Dataset, Err: err}
+	}
+	text := catalogSQL(names)
+	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
+		return nil
+	}
+	if err := durable.ReplaceFile(path, text, durable.DataMode); err != nil {
+		return &Error{Op: "write catalog", Path: path, Err: err}
+	}
+	return nil
+}
+
+// publishedNames returns the record names of the catalogue, and UnknownRecords,
+// that have at least one published file: a view on none would be an error.
+func (x *Exporter) publishedNames() ([]*Table, error) {
+	var tables []*Table
+	for _, t := range x.tables() {
+		ok, err := hasParquet(filepath.Join(x.o.Dataset, t.Name))
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			tables = append(tables, t)
+		}
+	}
+	return tables, nil
+}
+
+// tables are the schemas of all datasets there can be.
+func (x *Exporter) tables() []*Table {
+	var all []*Table
+	for _, d := range x.o.Reader.Catalogue.Definitions() {
+		all = append(all, Schema(d))
+	}
+	return append(all, UnknownSchema())
+}
+
+// hasParquet reports whether some partition of a dataset has a file.
+func hasParquet(dir string) (found bool, err error) {
+	d, err := os.Open(dir)
+	if isMissing(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	for {
+		names, err := d.Readdirnames(256)
+		for _, name := range names {
+			if !strings.HasPrefix(name, "date=") {
+				continue
+			}
+			files, err := filepath.Glob(filepath.Join(globEscape(dir), name, "*.parquet"))
+			if err != nil || len(files) > 0 {
+				return err == nil, err
+			}
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return false, nil
+			}
+			return false, err
+		}
+	}
+}
+
+// globEscape takes the meaning off the special characters of filepath.Match.
+func globEscape(s string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(s)
+}
+
+// viewName is the name of a dataset's view.
+func viewName(dataset string) string { return strings.ReplaceAll(dataset, "-", "_") }
+
+// catalogSQL returns the text of catalog.sql.
+func catalogSQL(tables []*Table) []byte {
+	var b bytes.Buffer
+	b.WriteString(`-- Views on this dataset for DuckDB. Start it in this directory, for the paths are
+-- relative to it:   duckdb -init catalog.sql
+-- The file is made by acctpull after each export; changes to it are lost.
+`)
+	for _, t := range tables {
+		fmt.Fprintf(&b, `
+CREATE OR REPLACE VIEW %s AS
+  SELECT * FROM read_parquet('%s/*/*.parquet', hive_partitioning = true, union_by_name = true);
+`, viewName(t.Name), t.Name)
+	}
+	if t := exampleTable(tables); t != nil {
+		b.WriteString(exampleQueries(t))
+	}
+	return b.Bytes()
+}
+
+// exampleTable is the dataset the examples are about: the first with a counter,
+// else the first.
+func exampleTable(tables []*Table) *Table {
+	for _, t := range tables {
+		if firstCounter(t) != "" {
+			return t
+		}
+	}
+	return nil
+}
+
+func firstCounter(t *Table) string {
+	for _, c := range t.Columns {
+		if c.Role == record.Counter.String() {
+			return c.Name
+		}
+	}
+	return ""
+}
+
+// exampleQueries shows the three questions that come first.
+func exampleQueries(t *Table) string {
+	view, counter := viewName(t.Name), firstCounter(t)
+	object := make([]string, 0, len(t.Sorted))
+	for _, name := range t.Sorted {
+		if name != colEnd {
+			object = append(object, name)
+		}
+	}
+	by := strings.Join(object, ", ")
+	return fmt.Sprintf(`
+-- What is here: devices, files and records of each day.
+--   SELECT date, device, count(DISTINCT source_file) AS files, count(*) AS records
+--   FROM %[1]s GROUP BY ALL ORDER BY ALL;
+--
+-- What a cumulative counter moved by from one interval to the next, per object.
+--   SELECT %[3]s, interval_end,
+--          %[2]s - lag(%[2]s) OVER (PARTITION BY %[3]s ORDER BY interval_end) AS delta
+--   FROM %[1]s WHERE final = 0 AND date = (SELECT max(date) FROM %[1]s);
+--
+-- Where a row came from, and numbers too large for their column.
+--   SELECT device, source_file, source_sha256, interval_end, overflow
+--   FROM %[1]s WHERE overflow IS NOT NULL;
+`, view, counter, by)
+}

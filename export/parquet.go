@@ -1,0 +1,195 @@
+package export
+
+import (
+	"encoding/binary"
+	"io"
+
+	"github.com/parquet-go/parquet-go/deprecated"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
+)
+
+// This file and pages.go put a Parquet file together from parquet-go's parts:
+// its Thrift structures, its DELTA_BINARY_PACKED and RLE encoders. They take
+// the place of its writer because that one works row by row: a nullable column
+// of a Go struct costs it about 60 ns a row, and a dataset has some 40 columns
+// of which half are constant or NULL. Here a column is encoded in one pass over
+// the sort buffer, and a constant column costs nothing per row. See
+// docs/formats/dataset.md for the figures.
+
+// parquetMagic begins and ends a Parquet file.
+const parquetMagic = "PAR1"
+
+// leaf is a column that holds values: a column of the schema, or the key or the
+// value of a map.
+type leaf struct {
+	path     []string
+	typ      format.Type
+	nullable bool // one definition level
+	mapped   bool // inside a map: definition levels 0 and 2, repetition levels 0 and 1
+}
+
+// parquetFile writes one Parquet file, row group by row group, column by column,
+// to a writer that it does not own. The first error sticks.
+type parquetFile struct {
+	w       io.Writer
+	enc     *pageEncoder
+	pos     int64
+	err     error
+	schema  []format.SchemaElement
+	leaves  []leaf
+	sorting []format.SortingColumn
+	groups  []format.RowGroup
+	indexes [][]chunkIndex // of each row group, one per leaf
+	rows    int64
+}
+
+// chunkIndex is the page index of one column chunk.
+type chunkIndex struct {
+	columns format.ColumnIndex
+	offsets format.OffsetIndex
+	bounded bool // every page has bounds that fit into an index
+}
+
+// newParquetFile begins a file with the columns of t.
+func newParquetFile(w io.Writer, t *Table, enc *pageEncoder) *parquetFile {
+	f := &parquetFile{w: w, enc: enc}
+	f.schema = append(f.schema, format.SchemaElement{Name: "schema", NumChildren: thrift.New(int32(len(t.Columns)))})
+	leafOf := make(map[string]int32, len(t.Columns))
+	for _, c := range t.Columns {
+		leafOf[c.Name] = int32(len(f.leaves))
+		f.addColumn(c)
+	}
+	for _, name := range t.Sorted {
+		f.sorting = append(f.sorting, format.SortingColumn{ColumnIdx: leafOf[name], NullsFirst: true})
+	}
+	f.write([]byte(parquetMagic))
+	return f
+}
+
+// addColumn appends the schema elements and leaves of one column.
+func (f *parquetFile) addColumn(c Column) {
+	if c.Type == Map {
+		f.schema = append(f.schema,
+			format.SchemaElement{
+				Name: c.Name, RepetitionType: thrift.New(format.Optional), NumChildren: thrift.New(int32(1)),
+				ConvertedType: thrift.New(deprecated.Map), LogicalType: format.LogicalType{Value: &format.MapType{}},
+			},
+			format.SchemaElement{Name: "key_value", RepetitionType: thrift.New(format.Repeated), NumChildren: thrift.New(int32(2))},
+			primitive("key", String, false), primitive("value", String, false))
+		for _, name := range [...]string{"key", "value"} {
+			f.leaves = append(f.leaves, leaf{path: []string{c.Name, "key_value", name}, typ: format.ByteArray, mapped: true})
+		}
+		return
+	}
+	e := primitive(c.Name, c.Type, c.Nullable)
+	f.schema = append(f.schema, e)
+	f.leaves = append(f.leaves, leaf{path: []string{c.Name}, typ: e.Type.V, nullable: c.Nullable})
+}
+
+// primitive returns the schema element of a column of a plain type.
+func primitive(name string, t ColumnType, nullable bool) format.SchemaElement {
+	e := format.SchemaElement{Name: name, RepetitionType: thrift.New(format.Required)}
+	if nullable {
+		e.RepetitionType = thrift.New(format.Optional)
+	}
+	switch t {
+	case String:
+		e.Type = thrift.New(format.ByteArray)
+		e.ConvertedType = thrift.New(deprecated.UTF8)
+		e.LogicalType = format.LogicalType{Value: &format.StringType{}}
+	case Int32:
+		e.Type = thrift.New(format.Int32)
+	case Int64:
+		e.Type = thrift.New(format.Int64)
+	case Timestamp:
+		e.Type = thrift.New(format.Int64)
+		e.ConvertedType = thrift.New(deprecated.TimestampMicros)
+		e.LogicalType = format.LogicalType{Value: &format.TimestampType{
+			IsAdjustedToUTC: true, Unit: format.TimeUnit{Value: &format.MicroSeconds{}},
+		}}
+	}
+	return e
+}
+
+// outBuffer is how many bytes are gathered before they are written.
+const outBuffer = 256 << 10
+
+// write appends p to the file. What it gathers is written at the end of a row
+// group at the latest, so the files of a run can share the buffer.
+func (f *parquetFile) write(p []byte) {
+	f.pos += int64(len(p))
+	f.enc.out = append(f.enc.out, p...)
+	if len(f.enc.out) >= outBuffer {
+		f.flush()
+	}
+}
+
+func (f *parquetFile) flush() {
+	if f.err == nil && len(f.enc.out) > 0 {
+		_, f.err = f.w.Write(f.enc.out)
+	}
+	f.enc.out = f.enc.out[:0]
+}
+
+// beginGroup opens a row group. One call per leaf follows, in schema order,
+// then endGroup.
+func (f *parquetFile) beginGroup(rows int) {
+	f.groups = append(f.groups, format.RowGroup{
+		NumRows: int64(rows), SortingColumns: f.sorting, FileOffset: f.pos, Ordinal: int16(len(f.groups)),
+		Columns: make([]format.ColumnChunk, 0, len(f.leaves)),
+	})
+	f.indexes = append(f.indexes, make([]chunkIndex, 0, len(f.leaves)))
+	f.rows += int64(rows)
+}
+
+// maxGroups is how many row groups a file may have: their ordinal is an int16.
+const maxGroups = 1<<15 - 1
+
+func (f *parquetFile) endGroup() error {
+	g := &f.groups[len(f.groups)-1]
+	for i := range g.Columns {
+		g.TotalByteSize += g.Columns[i].MetaData.TotalUncompressedSize
+		g.TotalCompressedSize += g.Columns[i].MetaData.TotalCompressedSize
+	}
+	f.flush()
+	return f.err
+}
+
+// finish writes the page indexes and the footer.
+func (f *parquetFile) finish(createdBy string, metadata []format.KeyValue) error {
+	for g := range f.groups {
+		for i := range f.indexes[g] {
+			if x := &f.indexes[g][i]; x.bounded {
+				c := &f.groups[g].Columns[i]
+				c.ColumnIndexOffset = f.pos
+				c.ColumnIndexLength = f.encode(&x.columns)
+			}
+		}
+	}
+	for g := range f.groups {
+		for i := range f.indexes[g] {
+			c := &f.groups[g].Columns[i]
+			c.OffsetIndexOffset = f.pos
+			c.OffsetIndexLength = f.encode(&f.indexes[g][i].offsets)
+		}
+	}
+	orders := make([]format.ColumnOrder, len(f.leaves))
+	for i := range orders {
+		orders[i].Value = &format.TypeDefinedOrder{}
+	}
+	n := f.encode(&format.FileMetaData{
+		Version: 2, Schema: f.schema, NumRows: f.rows, RowGroups: f.groups,
+		KeyValueMetadata: metadata, CreatedBy: createdBy, ColumnOrders: orders,
+	})
+	f.write(append(binary.LittleEndian.AppendUint32(nil, uint32(n)), parquetMagic...))
+	f.flush()
+	return f.err
+}
+
+// encode writes a Thrift structure and returns its length.
+func (f *parquetFile) encode(v any) int32 {
+	b := f.enc.marshal(v)
+	f.write(b)
+	return int32(len(b))
+}
