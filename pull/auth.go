@@ -149,7 +149,7 @@ type login struct {
 
 // newLogin reads keys and password. An error concerns something that was asked
 // for by name; what was only a default becomes a note.
-func newLogin(t Target, getenv func(string) string, legacy bool, limits Limits) (*login, error) {
+func newLogin(t Target, getenv func(string) string, limits Limits) (*login, error) {
 	l := &login{user: t.User}
 	if t.Password.set() {
 		var err error
@@ -190,9 +190,7 @@ func newLogin(t Target, getenv func(string) string, legacy bool, limits Limits) 
 			}
 		}
 	}
-	if !legacy {
-		l.signers = withoutSHA1(l.signers)
-	}
+	l.signers = signatures(l.signers, slices.Contains(t.Legacy, ssh.KeyAlgoRSA))
 	return l, nil
 }
 
@@ -288,28 +286,32 @@ func indexKey(signers []ssh.Signer, key ssh.PublicKey) int {
 
 func hasKey(signers []ssh.Signer, key ssh.PublicKey) bool { return indexKey(signers, key) >= 0 }
 
-// withoutSHA1 keeps RSA keys from signing with SHA-1, which the SSH library
-// falls back to for servers that do not announce what they take. What cannot
-// sign otherwise is left out.
-func withoutSHA1(signers []ssh.Signer) []ssh.Signer {
-	var ok []ssh.Signer
+// signatures says how keys sign. RSA keys do not sign with SHA-1, which the SSH
+// library falls back to for servers that do not announce what they take, unless
+// the device may (sha1): then they are offered a second time, after all others,
+// with SHA-1 only, because some old servers announce more than they take. A key
+// that cannot sign as it must is left out.
+func signatures(signers []ssh.Signer, sha1 bool) []ssh.Signer {
+	var now, last []ssh.Signer
+	limit := func(to *[]ssh.Signer, s ssh.Signer, algorithms ...string) {
+		if as, can := s.(ssh.AlgorithmSigner); can {
+			if limited, err := ssh.NewSignerWithAlgorithms(as, algorithms); err == nil {
+				*to = append(*to, limited)
+			}
+		}
+	}
 	for _, s := range signers {
 		switch s.PublicKey().Type() {
 		case ssh.KeyAlgoRSA, ssh.CertAlgoRSAv01:
-			as, can := s.(ssh.AlgorithmSigner)
-			if !can {
-				continue
+			limit(&now, s, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512)
+			if sha1 {
+				limit(&last, s, ssh.KeyAlgoRSA)
 			}
-			limited, err := ssh.NewSignerWithAlgorithms(as, []string{ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512})
-			if err != nil {
-				continue
-			}
-			ok = append(ok, limited)
 		default:
-			ok = append(ok, s)
+			now = append(now, s)
 		}
 	}
-	return ok
+	return append(now, last...)
 }
 
 // next chooses the method of the next attempt: keys first, then the password,

@@ -2,8 +2,6 @@ package pull
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/rsa"
 	"encoding/pem"
 	"errors"
 	"net"
@@ -19,12 +17,10 @@ import (
 )
 
 // keyFile writes a private key, encrypted if there is a passphrase.
-func keyFile(t *testing.T, dir, name, passphrase string) (string, ssh.PublicKey) {
+func keyFile(t testing.TB, dir, name, passphrase string) (string, ssh.PublicKey) {
 	t.Helper()
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+	k := rawRSA(t)
+	var err error
 	var block *pem.Block
 	if passphrase == "" {
 		block, err = ssh.MarshalPrivateKey(k, "")
@@ -38,11 +34,7 @@ func keyFile(t *testing.T, dir, name, passphrase string) (string, ssh.PublicKey)
 	if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := ssh.NewSignerFromKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file, s.PublicKey()
+	return file, signer(t, k).PublicKey()
 }
 
 // serveAgent runs an SSH agent with keys.

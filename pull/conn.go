@@ -45,7 +45,7 @@ func connect(ctx context.Context, t Target, getenv func(string) string, limits L
 	if err != nil {
 		return nil, err
 	}
-	login, err := newLogin(t, getenv, len(t.Legacy) > 0, limits)
+	login, err := newLogin(t, getenv, limits)
 	if err != nil {
 		return nil, err
 	}
@@ -288,6 +288,7 @@ type session struct {
 // open opens a session and starts something in it.
 func (c *conn) open(what string, start func(*ssh.Session) error) (*session, error) {
 	s := &session{c: c, errors: &head{}}
+	c.watch.restart()
 	err := c.within(c.limits.Open, "session for "+what, func() error {
 		var err error
 		if s.Session, err = c.client.NewSession(); err != nil {

@@ -61,7 +61,7 @@ func TestDevice(t *testing.T) {
 				t.Fatalf("%v; commands %q", err, r.server.ran())
 			}
 			if res.Count(Stored) != 70 || len(res.Files) != 70 || res.Listed != 70 || res.Known != 0 || res.Transport != k.kind {
-				t.Fatalf("result %+v", res)
+				t.Fatalf("result %s", brief(res))
 			}
 			if len(seen) != 70 || last.Files != 70 || last.Bytes != last.BytesTotal || last.Bytes != res.Bytes {
 				t.Fatalf("hooks: %d files, progress %+v", len(seen), last)
@@ -85,11 +85,11 @@ func TestDevice(t *testing.T) {
 			// A second run has nothing to do, a third one file.
 			r.server.ran()
 			if res, err = r.pull(k.transport); err != nil || len(res.Files) != 0 || res.Known != 70 {
-				t.Fatalf("second run: %+v %v", res, err)
+				t.Fatalf("second run: %s %v", brief(res), err)
 			}
 			r.put(actName(100), "new\n", 5000)
 			if res, err = r.pull(k.transport); err != nil || !slices.Equal(outcomes(res), []string{actName(100) + " stored"}) {
-				t.Fatalf("third run: %+v %v", res, err)
+				t.Fatalf("third run: %s %v", brief(res), err)
 			}
 		})
 	}
@@ -109,7 +109,7 @@ func TestQuarantine(t *testing.T) {
 			r.put(actName(2), "good\n", 7)
 			res, err := r.pull(tr)
 			if err != nil || res.Count(Quarantined) != 1 || res.Count(Stored) != 1 {
-				t.Fatalf("%+v %v", res, err)
+				t.Fatalf("%s %v", brief(res), err)
 			}
 			f := res.Files[0]
 			if f.Name != name || f.Reason != `no end of \x1b[31mfile` || f.Stored != "quarantine/router1/"+name+"-"+f.SHA256[:8] {
@@ -124,11 +124,11 @@ func TestQuarantine(t *testing.T) {
 				t.Fatalf("%q %v", note, err)
 			}
 			if res, err = r.pull(tr); err != nil || len(res.Files) != 0 || res.Known != 2 {
-				t.Fatalf("again: %+v %v", res, err)
+				t.Fatalf("again: %s %v", brief(res), err)
 			}
 			r.put(name, "complete\n", 100)
 			if res, err = r.pull(tr); err != nil || !slices.Equal(outcomes(res), []string{name + " stored"}) {
-				t.Fatalf("after it was completed: %+v %v", res, err)
+				t.Fatalf("after it was completed: %s %v", brief(res), err)
 			}
 			if r.stored()[name] != "complete\nEND\n" {
 				t.Fatal("content")
@@ -152,7 +152,7 @@ func TestNamesAndContents(t *testing.T) {
 			r.put(actName(2), "one\n", 300)
 			res, err := r.pull(tr)
 			if err != nil || len(res.Files) != 2 {
-				t.Fatalf("%+v %v", res, err)
+				t.Fatalf("%s %v", brief(res), err)
 			}
 			other, alias := res.Files[0], res.Files[1]
 			if other.Outcome != Stored || other.Warning == "" || other.Stored != "devices/router1/act/alt/"+other.SHA256[:16]+"/"+name {
@@ -173,7 +173,7 @@ func TestNamesAndContents(t *testing.T) {
 			// A time that changes and nothing else: the file is there already.
 			r.put(name, "two\n", 400)
 			if res, err = r.pull(tr); err != nil || res.Count(Alias) != 1 || res.Files[0].Stored != other.Stored {
-				t.Fatalf("%+v %v", res, err)
+				t.Fatalf("%s %v", brief(res), err)
 			}
 		})
 	}
@@ -246,7 +246,7 @@ func TestLostAcrossRuns(t *testing.T) {
 	r.put(actName(4), "x\n", 1)
 	res, err := r.pull(SFTP)
 	if err != nil || !slices.Equal(outcomes(res), []string{actName(1) + " lost", actName(4) + " stored"}) {
-		t.Fatalf("%+v %v", res, err)
+		t.Fatalf("%s %v", brief(res), err)
 	}
 	for row, err := range r.ledger.Files(ctx, "") {
 		if err != nil || row.Owner != "" || row.Name == actName(2) && row.State != ledger.Discovered || row.Name == actName(3) && row.State != ledger.Discovered {
@@ -266,14 +266,14 @@ func TestVerifyTroubleIsNotTheFiles(t *testing.T) {
 	res, err := r.pull(SFTP)
 	oneLineError(t, err)
 	if len(res.Files) != 1 || res.Files[0].Outcome != Failed || len(r.stored()) != 0 {
-		t.Fatalf("%+v %v", res, err)
+		t.Fatalf("%s %v", brief(res), err)
 	}
 	if _, err := os.Stat(filepath.Join(r.data, "quarantine")); !errors.Is(err, os.ErrNotExist) {
 		t.Fatal("the file was quarantined")
 	}
 	r.o.Verify = verifyEnd
 	if res, err = r.pull(SFTP); err != nil || res.Count(Stored) != 1 {
-		t.Fatalf("%+v %v", res, err)
+		t.Fatalf("%s %v", brief(res), err)
 	}
 }
 
@@ -281,7 +281,7 @@ func TestMissingAndEmptyDirectory(t *testing.T) {
 	for _, tr := range []Transport{SFTP, SCP} {
 		r := newRig(t, scpQuirks{})
 		if res, err := r.pull(tr); err != nil || res.Listed != 0 {
-			t.Fatalf("%s, empty: %+v %v", tr, res, err)
+			t.Fatalf("%s, empty: %s %v", tr, brief(res), err)
 		}
 		r.target.Path = "nowhere"
 		_, err := r.pull(tr)
@@ -300,7 +300,7 @@ func TestBatches(t *testing.T) {
 		r.put(actName(i), strings.Repeat("x", i*20), 1)
 	}
 	if res, err := r.pull(SFTP); err != nil || res.Count(Stored) != 10 {
-		t.Fatalf("%+v %v", res, err)
+		t.Fatalf("%s %v", brief(res), err)
 	}
 	// Too large is not fetched and not forgotten.
 	r.o.Limits.FileSize = 50
@@ -308,7 +308,7 @@ func TestBatches(t *testing.T) {
 	for range 2 {
 		res, err := r.pull(SCP)
 		if err != nil || !slices.Equal(outcomes(res), []string{actName(20) + " failed"}) || !strings.Contains(res.Files[0].Reason, "the limit is 50") {
-			t.Fatalf("%+v %v", res, err)
+			t.Fatalf("%s %v", brief(res), err)
 		}
 	}
 }

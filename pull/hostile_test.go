@@ -412,7 +412,7 @@ func TestOddSFTP(t *testing.T) {
 				want = append(want, name+" "+o)
 			}
 			if got := outcomes(res); !slices.Equal(got, want) || res.Ignored != c.ignored {
-				t.Fatalf("got %q, %d ignored; %+v", got, res.Ignored, res)
+				t.Fatalf("got %q, %d ignored; %s", got, res.Ignored, brief(res))
 			}
 			if c.reason != "" && !strings.Contains(res.Files[0].Reason, c.reason) {
 				t.Errorf("reason %q", res.Files[0].Reason)
@@ -590,7 +590,7 @@ func TestCut(t *testing.T) {
 					}
 				}
 				if res.Count(Stored) != len(r.stored()) {
-					t.Fatalf("cut %d: %+v", i, res)
+					t.Fatalf("cut %d: %s", i, brief(res))
 				}
 				if err != nil && res.Count(Stored) > 0 {
 					whole++
@@ -599,7 +599,7 @@ func TestCut(t *testing.T) {
 					t.Fatalf("cut %d: left %q", i, left)
 				}
 				if res, err = r.pull(tr); err != nil || len(r.stored()) != 3 {
-					t.Fatalf("cut %d, then: %+v %v", i, res, err)
+					t.Fatalf("cut %d, then: %s %v", i, brief(res), err)
 				}
 			}
 			if cuts < 8 || whole == 0 {
@@ -627,7 +627,7 @@ func TestRetry(t *testing.T) {
 	r.o.Hooks.OnRetry = func(x Retry) { retries = append(retries, x) }
 	res, err := r.pull(SFTP)
 	if err != nil || res.Attempts != 2 || !slices.Equal(outcomes(res), []string{actName(1) + " stored"}) {
-		t.Fatalf("%+v %v", res, err)
+		t.Fatalf("%s %v", brief(res), err)
 	}
 	if len(retries) != 1 || retries[0].Attempt != 1 || retries[0].Of != 2 || !errors.Is(retries[0].Err, ErrCut) {
 		t.Fatalf("%+v", retries)
@@ -668,10 +668,10 @@ func TestInterrupt(t *testing.T) {
 		res, err := Device(ctx, r.o, r.target)
 		cancel()
 		if !errors.Is(err, context.Canceled) || res.Count(Stored) != 2 || len(r.stored()) != 2 {
-			t.Fatalf("%s: %+v %v", tr, res, err)
+			t.Fatalf("%s: %s %v", tr, brief(res), err)
 		}
 		if res, err = r.pull(tr); err != nil || res.Count(Stored) != 3 {
-			t.Fatalf("%s: %+v %v", tr, res, err)
+			t.Fatalf("%s: %s %v", tr, brief(res), err)
 		}
 	}
 }

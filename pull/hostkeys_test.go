@@ -110,7 +110,7 @@ func TestHostKeys(t *testing.T) {
 			res, err := r.pull(SFTP)
 			if c.problem == "" {
 				if err != nil || res.Count(Stored) != 1 {
-					t.Fatalf("%+v %v", res, err)
+					t.Fatalf("%s %v", brief(res), err)
 				}
 				return
 			}
@@ -276,7 +276,7 @@ func TestApproveThenPull(t *testing.T) {
 		t.Fatal(err)
 	}
 	if res, err := r.pull(SFTP); err != nil || res.Count(Stored) != 1 {
-		t.Fatalf("%+v %v", res, err)
+		t.Fatalf("%s %v", brief(res), err)
 	}
 }
 

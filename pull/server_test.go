@@ -3,6 +3,7 @@ package pull
 import (
 	"bufio"
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/rsa"
@@ -59,12 +60,26 @@ const (
 	testPassword = "correct horse"
 )
 
-func edKey(t testing.TB) ssh.Signer {
+func rawEd(t testing.TB) crypto.PrivateKey {
 	t.Helper()
 	_, k, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return k
+}
+
+func rawRSA(t testing.TB) crypto.PrivateKey {
+	t.Helper()
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func signer(t testing.TB, k crypto.PrivateKey) ssh.Signer {
+	t.Helper()
 	s, err := ssh.NewSignerFromKey(k)
 	if err != nil {
 		t.Fatal(err)
@@ -72,18 +87,8 @@ func edKey(t testing.TB) ssh.Signer {
 	return s
 }
 
-func rsaKey(t testing.TB) ssh.Signer {
-	t.Helper()
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := ssh.NewSignerFromKey(k)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
+func edKey(t testing.TB) ssh.Signer  { t.Helper(); return signer(t, rawEd(t)) }
+func rsaKey(t testing.TB) ssh.Signer { t.Helper(); return signer(t, rawRSA(t)) }
 
 // newServer makes a server with one ed25519 key and password login; change it
 // and call start.
@@ -457,6 +462,24 @@ func outcomes(res Result) []string {
 		s = append(s, f.Name+" "+f.Outcome.String())
 	}
 	return s
+}
+
+// brief describes a result in a few lines, however many files it has.
+func brief(res Result) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s by %s: listed %d, ignored %d, known %d, busy %d, %d bytes, %d attempts, %d files;", res.Target, res.Transport,
+		res.Listed, res.Ignored, res.Known, res.Busy, res.Bytes, res.Attempts, len(res.Files))
+	for o := range outcomeCount {
+		fmt.Fprintf(&b, " %s %d", o, res.Count(o))
+	}
+	n := 0
+	for _, f := range res.Files {
+		if f.Outcome != Stored && n < 8 {
+			fmt.Fprintf(&b, "\n\t%s %s: %s", f.Name, f.Outcome, f.Reason)
+			n++
+		}
+	}
+	return b.String()
 }
 
 // stored returns the content of the stored files of the ledger, by name.

@@ -56,6 +56,14 @@ func (w *watch) got(n int, now time.Time) {
 	w.last = now
 }
 
+// restart begins a new window of the rate: what a peer needs to start a command
+// says nothing about the next one.
+func (w *watch) restart() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.bytes, w.waited = 0, 0
+}
+
 // check returns an error if the peer has been silent or slow for too long.
 func (w *watch) check(now time.Time) error {
 	w.mu.Lock()
