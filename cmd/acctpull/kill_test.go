@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -124,6 +125,9 @@ func TestKillPull(t *testing.T) {
 func noTornFile(t testing.TB, out string) {
 	t.Helper()
 	err := filepath.WalkDir(out, func(path string, e os.DirEntry, err error) error {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil // killed before there was anything
+		}
 		if err != nil || e.IsDir() {
 			return err
 		}

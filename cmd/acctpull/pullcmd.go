@@ -29,6 +29,7 @@ type pullFlags struct {
 	passphraseFile       string
 	passphraseEnv        string
 	noExport, rebuildLed bool
+	retries              int
 	reading              readFlags
 }
 
@@ -69,6 +70,7 @@ exactly once, and a kill at any moment costs nothing but the file under way.`,
 	fl.StringVar(&f.passphraseEnv, "passphrase-env", "", "`name` of the environment variable with the passphrase")
 	fl.BoolVar(&f.noExport, "no-export", false, "archive only; a later pull without this flag exports")
 	fl.BoolVar(&f.rebuildLed, "rebuild-ledger", false, "rebuild a lost ledger from archive and dataset first")
+	fl.IntVar(&f.retries, "retries", pull.DefaultLimits().Retries, "how often a failed connection is tried again; host key and login errors never are")
 	f.reading.register(fl)
 	_ = c.MarkFlagRequired("out")
 	return c
@@ -93,6 +95,9 @@ func (a *app) pull(ctx context.Context, f pullFlags, arg string) (err error) {
 	}
 	progress := a.progress()
 	options := a.pullOptions(s, target, reading, progress)
+	if options.Limits.Retries = f.retries; f.retries <= 0 {
+		options.Limits.Retries = -1 // the zero value means the default
+	}
 	if err := a.adopt(ctx, options); err != nil {
 		return err
 	}
