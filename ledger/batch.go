@@ -116,8 +116,7 @@ func (l *Ledger) PlanBatch(ctx context.Context, now time.Time, maxFiles int, max
 
 // openBatch reads the oldest unfinished batch.
 func (t *transaction) openBatch() (Batch, bool, error) {
-	h, err := scanBatch(t.tx.QueryRowContext(t.ctx,
-		selectBatches+`WHERE finished = 0 ORDER BY planned, id LIMIT 1`))
+	h, err := scanBatch(t.tx.QueryRowContext(t.ctx, selectBatches+unfinished))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Batch{}, false, nil
 	}
@@ -134,7 +133,7 @@ func (t *transaction) newBatch(now time.Time, maxFiles int, maxBytes int64) (Bat
 		maxFiles = math.MaxInt32
 	}
 	rows, err := t.rows(func(r line) bool { return r.State == Stored && r.AliasOf == "" && r.Batch == "" },
-		`WHERE state = 1 AND alias_of = '' AND batch = '' ORDER BY device, name, sha256 LIMIT $1`+skipLocked, maxFiles)
+		ready, maxFiles)
 	if err != nil || len(rows) == 0 {
 		return Batch{}, false, err
 	}
@@ -307,8 +306,7 @@ func (t *transaction) sameOutcome(id string, outputs []Output, rows []line, give
 
 // settle writes the results of a batch to its files and to their aliases.
 func (t *transaction) settle(now time.Time, id string, rows []line, given map[content]InputResult) error {
-	aliases, err := t.rows(func(r line) bool { return r.AliasOf != "" },
-		`WHERE alias_of <> '' AND (device, sha256) IN (SELECT device, sha256 FROM pulled WHERE batch = $1 AND batch <> '')`, id)
+	aliases, err := t.rows(func(r line) bool { return r.AliasOf != "" }, aliasesOfBatch, id)
 	if err != nil {
 		return err
 	}
@@ -334,7 +332,7 @@ func (t *transaction) settle(now time.Time, id string, rows []line, given map[co
 // inputs reads the files of a batch, and proves by the id that none is missing
 // or changed.
 func (t *transaction) inputs(id string) ([]line, error) {
-	rows, err := t.rows(func(r line) bool { return r.Batch == id && r.AliasOf == "" }, `WHERE batch = $1 AND batch <> ''`, id)
+	rows, err := t.rows(func(r line) bool { return r.Batch == id && r.AliasOf == "" }, inBatch, id)
 	if err != nil {
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Hint says what a person can do about it, "" if nothing is known.
 func (e *Error) Hint() string {
 	switch {
-	case errors.Is(e.Err, ErrDamaged) || isCode(e.Err, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+	case isDamage(e.Err):
 		return "stop every acctpull process, keep the damaged file (with its -wal and -shm) for inspection, " +
 			"and restore a copy or rebuild the ledger from the archive and the dataset; " +
 			"starting with an empty ledger would export everything twice"
@@ -79,7 +79,7 @@ func (e *Error) Hint() string {
 		return "free space on the file system of the ledger; nothing was recorded, and the work is repeated"
 	case isCode(e.Err, sqlite3.SQLITE_BUSY):
 		return "another process has been writing to the ledger for more than 10 s; look for it before trying again"
-	case isCode(e.Err, sqlite3.SQLITE_READONLY):
+	case isCode(e.Err, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
 		return "make the ledger file and its directory writable for the user who runs acctpull"
 	case e.fatal:
 		return "check the disk and the kernel log, then start again: the ledger is read completely at every start"
@@ -103,14 +103,21 @@ func (e *commitError) Unwrap() error { return e.err }
 
 // isFatal implements IsFatal for an error that is not yet wrapped.
 func isFatal(err error) bool {
-	if errors.Is(err, ErrDamaged) ||
-		isCode(err, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) {
+	if isDamage(err) || isCode(err, sqlite3.SQLITE_IOERR) {
 		return true
 	}
 	var commit *commitError
 	return errors.As(err, &commit) &&
 		!isCode(err, sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY) &&
 		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
+}
+
+// isDamage reports whether err says that the file lost or changed bytes. The
+// statements never change, so SQLite refuses one (SQLITE_ERROR) only if the
+// tables on disk are not those that were made.
+func isDamage(err error) bool {
+	return errors.Is(err, ErrDamaged) ||
+		isCode(err, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 }
 
 // isCode reports whether err comes from SQLite with one of the primary codes.

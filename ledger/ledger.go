@@ -32,20 +32,12 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
-	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"sync"
 
-	"acctpull/internal/durable"
-
 	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 )
-
-// fileMode is the mode of a new ledger file (reliability rules: state 0600).
-const fileMode = 0o600
 
 // chunk is how many rows one transaction writes in calls that take lists of
 // any length, so that no caller holds the write lock for long.
@@ -89,7 +81,7 @@ func open(ctx context.Context, path string) (l *Ledger, err error) {
 	if err != nil {
 		return l, err
 	}
-	if err := create(abs); err != nil {
+	if err := prepareFile(ctx, abs); err != nil {
 		return l, err
 	}
 	if l.w, err = sql.Open("sqlite", dataSource(abs, writer())); err != nil {
@@ -107,23 +99,6 @@ func open(ctx context.Context, path string) (l *Ledger, err error) {
 		return l, err
 	}
 	return l, l.verify(ctx, "quick_check")
-}
-
-// create makes an empty file of the right mode, so that SQLite, which gives its
-// side files the mode of the main file, never makes one that others can read.
-func create(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, fileMode)
-	if errors.Is(err, fs.ErrExist) {
-		info, err := os.Stat(path)
-		if err == nil && !info.Mode().IsRegular() {
-			err = fmt.Errorf("not a regular file (%s)", info.Mode().Type())
-		}
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close(), durable.SyncDir(filepath.Dir(path)))
 }
 
 // writer returns the driver options of the writing connection: WAL with

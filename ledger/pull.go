@@ -89,15 +89,13 @@ func (l *Ledger) Claim(ctx context.Context, now time.Time, owner string, lease t
 	if lease <= 0 {
 		return nil, l.fail(op, fmt.Errorf("a lease of %v", lease))
 	}
-	where := `WHERE state = 0 AND device = $1 AND lease_until < $2 AND not_before <= $2
-		ORDER BY stamp, name, path, size, mtime LIMIT $3`
 	if limit <= 0 {
 		limit = math.MaxInt32
 	}
 	var claims []Claim
 	err := l.write(ctx, op, func(t *transaction) error {
-		rows, err := t.rows(func(r line) bool { return r.Device == device && claimable(r.Row, now) },
-			where+skipLocked, device, toMilli(now), limit)
+		rows, err := t.rows(func(r line) bool { return r.Device == device && free(r.Row, now) },
+			claimable, device, toMilli(now), limit)
 		if err != nil {
 			return err
 		}
@@ -118,8 +116,8 @@ func (l *Ledger) Claim(ctx context.Context, now time.Time, owner string, lease t
 	return claims, nil
 }
 
-// claimable reports whether nobody holds the row and its back-off is over.
-func claimable(r Row, now time.Time) bool {
+// free reports whether nobody holds the row and its back-off is over.
+func free(r Row, now time.Time) bool {
 	return r.State == Discovered && toMilli(r.Lease) < toMilli(now) && toMilli(r.NotBefore) <= toMilli(now)
 }
 
@@ -237,7 +235,7 @@ func (l *Ledger) ReleaseOwner(ctx context.Context, owner string) (int, error) {
 	var n int
 	err := l.write(ctx, "release", func(t *transaction) error {
 		rows, err := t.rows(func(r line) bool { return r.State == Discovered && r.Owner == owner },
-			`WHERE state = 0 AND owner = $1`, owner)
+			ownedBy, owner)
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,20 @@ import (
 const selectRows = `SELECT id, device, path, name, size, mtime, stamp, state, sha256, stored, alias_of, batch,
 	records, reason, owner, lease_until, attempt, not_before, first_seen, changed, crc FROM pulled `
 
+// How selectRows ends where several rows are meant.
+const (
+	claimable = `WHERE state = 0 AND device = $1 AND lease_until < $2 AND not_before <= $2
+	ORDER BY stamp, name, path, size, mtime LIMIT $3` + skipLocked
+
+	ownedBy = `WHERE state = 0 AND owner = $1`
+
+	ready = `WHERE state = 1 AND alias_of = '' AND batch = '' ORDER BY device, name, sha256 LIMIT $1` + skipLocked
+
+	inBatch = `WHERE batch = $1 AND batch <> ''`
+
+	aliasesOfBatch = `WHERE alias_of <> '' AND (device, sha256) IN (SELECT device, sha256 FROM pulled WHERE batch = $1 AND batch <> '')`
+)
+
 // The statements that are run for many rows.
 const (
 	selectKey = selectRows + `WHERE device = $1 AND path = $2 AND name = $3 AND size = $4 AND mtime = $5`

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // schemaVersion is the version of the tables below.
@@ -66,6 +67,10 @@ var schema = [...]string{
 	`CREATE INDEX output_batch ON output (batch)`,
 }
 
+// countObjects counts what a database has, and those two of its tables that no
+// other program has: a flipped bit in one name must not make a ledger foreign.
+const countObjects = `SELECT COUNT(*), COUNT(*) FILTER (WHERE name IN ('schema_version', 'batch')) FROM sqlite_schema`
+
 // migrate makes the tables of an empty file and refuses any other file whose
 // version is not ours.
 func (l *Ledger) migrate(ctx context.Context) error {
@@ -84,10 +89,8 @@ func (l *Ledger) migrate(ctx context.Context) error {
 }
 
 func migrateIn(ctx context.Context, tx *sql.Tx) (changed bool, err error) {
-	var objects, versioned int
-	err = tx.QueryRowContext(ctx, `SELECT COUNT(*),
-		COUNT(*) FILTER (WHERE type = 'table' AND name = 'schema_version') FROM sqlite_schema`).
-		Scan(&objects, &versioned)
+	var objects, ours int
+	err = tx.QueryRowContext(ctx, countObjects).Scan(&objects, &ours)
 	if err != nil {
 		return false, err
 	}
@@ -100,7 +103,7 @@ func migrateIn(ctx context.Context, tx *sql.Tx) (changed bool, err error) {
 		_, err = tx.ExecContext(ctx, `INSERT INTO schema_version (version) VALUES ($1)`, schemaVersion)
 		return true, err
 	}
-	if versioned == 0 {
+	if ours == 0 {
 		return false, ErrForeign
 	}
 	var version int
@@ -114,5 +117,20 @@ func migrateIn(ctx context.Context, tx *sql.Tx) (changed bool, err error) {
 	case version != schemaVersion:
 		return false, fmt.Errorf("%w: schema version %d does not exist", ErrDamaged, version)
 	}
-	return false, nil
+	return false, sameSchema(ctx, tx)
+}
+
+// sameSchema proves that the tables and indexes are those that schema makes:
+// SQLite keeps the text of every statement.
+func sameSchema(ctx context.Context, tx *sql.Tx) error {
+	have, err := collect(func(s scanner) (text string, err error) {
+		return text, s.Scan(&text)
+	})(tx.QueryContext(ctx, `SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid`))
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(have, schema[:]) {
+		return fmt.Errorf("%w: its tables are not those of schema version %d", ErrDamaged, schemaVersion)
+	}
+	return nil
 }

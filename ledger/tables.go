@@ -8,6 +8,7 @@ import (
 
 const (
 	selectBatches = `SELECT id, planned, finished, inputs, row_count, crc FROM batch `
+	unfinished    = `WHERE finished = 0 ORDER BY planned, id LIMIT 1`
 	selectOutputs = `SELECT batch, path, sha256, row_count, record, date, crc FROM output `
 )
 
