@@ -31,7 +31,8 @@ func examples() []Event {
 		FileRecovered(noon, 11, 1, "act1101-20260102-110000.xml.gz", "completed, 17 bytes cut off"),
 		FileExpired(noon, 11, 1, "act1101-20260102-110000.xml.gz", "retention of 12h0m0s ended"),
 		SweepRefused(noon, "/flash/act", 300, "the clock jumped by 8760h0m0s"),
-		ClockStep(noon, "collector", -90*time.Second),
+		FileServed(noon, "act1011-20260102-030405.xml.gz", "puller", "192.0.2.7:50022", "sftp", 1234),
+		AccessRefused(noon, "192.0.2.66:50022", "root", "login", "permission denied"),
 		FileRollover(noon, 11, 1, "act1101-20260102-110000.xml.gz", 61234),
 		DataLoss(noon, 11, 42, "the interval ended while the file was being written"),
 	}

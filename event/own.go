@@ -51,7 +51,8 @@ const (
 	fileRecovered
 	fileExpired
 	sweepRefused
-	clockStep
+	fileServed
+	accessRefused
 	fileRollover
 	dataLoss
 )
@@ -109,10 +110,14 @@ var own = [...]Definition{
 		"The retention sweep of $subject$ refused to delete $files$ files: $reason$",
 		[]string{"files", "reason"},
 		"Too many files would have gone at once, or the clock cannot be believed. Look at the clock and at the plan (sweep --dry-run) before forcing it."},
-	clockStep: {Acctpull, 2014, "clockStep", Minor, Main,
-		"The clock of $subject$ was stepped by $seconds$ s",
-		[]string{"seconds"},
-		"The wall clock moved against the monotonic clock. Names and ages of files around the step are not comparable. The number is negative if the clock was set back."},
+	fileServed: {Acctpull, 2014, "fileServed", Indeterminate, Main,
+		"File $file$ was sent to $user$ at $address$ over $protocol$ ($bytes$ bytes)",
+		[]string{"file", "user", "address", "protocol", "bytes"},
+		"A client of the read-only server read a file, or the part of it that the number of bytes says."},
+	accessRefused: {Acctpull, 2015, "accessRefused", Warning, Security,
+		"A client at $address$ was refused: $reason$",
+		[]string{"address", "user", "what", "reason"},
+		"A connection, login or request to the read-only server was turned down. Many of them from one address are an attack or a misconfigured collector."},
 	fileRollover: {Logger, 2008, "tmnxLogFileRollover", Indeterminate, Main,
 		"Accounting file $file$ of policy $policy$ is closed ($bytes$ bytes)",
 		[]string{"policy", "file_id", "file", "bytes"},
@@ -210,9 +215,15 @@ func SweepRefused(now time.Time, directory string, files int64, reason string) E
 	return own[sweepRefused].make(now, directory, decimal(files), reason)
 }
 
-// ClockStep: the wall clock of a host moved by step against monotonic time.
-func ClockStep(now time.Time, host string, step time.Duration) Event {
-	return own[clockStep].make(now, host, strconv.FormatFloat(step.Seconds(), 'f', 3, 64))
+// FileServed: a client of the read-only server read a file.
+func FileServed(now time.Time, file, user, address, protocol string, bytes int64) Event {
+	return own[fileServed].make(now, file, file, user, address, protocol, decimal(bytes))
+}
+
+// AccessRefused: the read-only server turned something down: a connection, a
+// login, a request.
+func AccessRefused(now time.Time, address, user, what, reason string) Event {
+	return own[accessRefused].make(now, address, address, user, what, reason)
 }
 
 // FileRollover: an accounting file was closed and sealed.

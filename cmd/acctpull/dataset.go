@@ -71,20 +71,50 @@ func (f *readFlags) options() (record.ReaderOptions, error) {
 	return o, nil
 }
 
-// verifier reads a fetched file to its end and counts its records.
-func verifier(o record.ReaderOptions) func(context.Context, string) (int64, error) {
+// verifier reads a fetched file of a device to its end and counts its records.
+// Fields nobody knows are reported.
+func (a *app) verifier(device string, o record.ReaderOptions) func(context.Context, string) (int64, error) {
 	return func(ctx context.Context, path string) (n int64, err error) {
 		f, err := os.Open(path)
 		if err != nil {
 			return 0, err
 		}
 		defer func() { err = errors.Join(err, f.Close()) }()
-		stats, err := record.Verify(&ctxReader{ctx, f}, filepath.Base(path), o)
+		name := finalName(path)
+		stats, err := record.Verify(&ctxReader{ctx, f}, name, o)
 		var file *record.FileError
 		if o.Salvage && errors.As(err, &file) && file.Truncated() {
 			err = nil
 		}
+		a.unknownFields(time.Now(), device, name, stats)
 		return stats.Records, err
+	}
+}
+
+// finalName is the name that a file being fetched will have, for messages.
+func finalName(path string) string {
+	base := filepath.Base(path)
+	if durable.IsTemp(base) {
+		if parts := strings.SplitN(base, "-", 3); len(parts) == 3 {
+			return parts[2]
+		}
+	}
+	return base
+}
+
+// unknownFields reports what the catalogue does not know. The records have it
+// all the same: nothing is dropped.
+func (a *app) unknownFields(now time.Time, device, file string, stats record.Stats) {
+	count := 0
+	names := slices.Concat(slices.Sorted(maps.Keys(stats.UnknownFields)), slices.Sorted(maps.Keys(stats.UnknownSubs)))
+	for _, n := range stats.UnknownFields {
+		count += n
+	}
+	for _, n := range stats.UnknownSubs {
+		count += n
+	}
+	if count > 0 {
+		a.events.Emit(event.UnknownFields(now, device, file, names[:min(len(names), 20)], int64(count)))
 	}
 }
 

@@ -59,7 +59,14 @@ func (a *app) pullFailed(now time.Time, t pull.Target, err error) {
 	}
 }
 
-// serverHooks reports what the read-only server refuses.
+// serverHooks reports what the read-only server gives and refuses.
 func (a *app) serverHooks() actserver.Hooks {
-	return actserver.Hooks{}
+	return actserver.Hooks{
+		OnFile: func(t actserver.Transfer) {
+			a.events.Emit(event.FileServed(time.Now(), t.Name, t.User, t.Remote.String(), t.Protocol, t.Sent))
+		},
+		OnRefused: func(r actserver.Refusal) {
+			a.events.Emit(event.AccessRefused(time.Now(), r.Remote.String(), r.User, r.What, errorText(r.Err)))
+		},
+	}
 }

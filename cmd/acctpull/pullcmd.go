@@ -117,8 +117,10 @@ func (a *app) pull(ctx context.Context, f pullFlags, arg string) (err error) {
 		}
 	}
 	progress.done()
-	if err := a.printSummary(sum); err != nil {
-		return err
+	if pullErr == nil || sum.Listed > 0 || sum.Files > 0 || a.json {
+		if err := a.printSummary(sum); err != nil {
+			return errors.Join(pullErr, err)
+		}
 	}
 	if pullErr != nil {
 		return pullErr
@@ -178,7 +180,7 @@ func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions,
 	return pull.Options{
 		Data:   s.root,
 		Ledger: s.ledger,
-		Verify: verifier(reading),
+		Verify: a.verifier(t.Device, reading),
 		Owner:  "acctpull", // the lock on the directory makes us the only one
 		Hooks:  a.pullHooks(t, p),
 		Getenv: func(name string) string { return a.env[name] },

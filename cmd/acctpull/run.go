@@ -91,16 +91,18 @@ machine.`,
   acctpull inspect act1111-20261121-101500.xml.gz`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRun: func(*cobra.Command, []string) {
-			level := slog.LevelWarn
-			if a.verbose {
+		PersistentPreRun: func(c *cobra.Command, _ []string) {
+			// A command that ends tells everything at its end; one that runs
+			// tells as it goes.
+			level := slog.LevelError + 1
+			if a.verbose || c.Name() == "collect" || c.Name() == "serve-act" {
 				level = slog.LevelInfo
 			}
 			a.events = event.Slog(slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})))
 		},
 	}
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results and errors as JSON")
-	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "print every event, not only warnings")
+	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "print every event on stderr as it happens")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{err: err, hint: "see: " + c.CommandPath() + " --help"}
 	})
