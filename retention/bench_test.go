@@ -170,4 +170,3 @@ func BenchmarkDecide(b *testing.B) {
 		})
 	}
 }
-

@@ -49,6 +49,7 @@ func (q *queue) add(n rollover.Name) {
 	switch {
 	case !ok:
 	case len(q.keys) < q.limit:
+		q.grow()
 		q.keys = append(q.keys, key)
 	default:
 		if !q.full {
@@ -61,6 +62,14 @@ func (q *queue) add(n rollover.Name) {
 			q.keys[0] = key
 			q.down(0)
 		}
+	}
+}
+
+// grow makes room in few and large steps: the garbage of a slice that grows by
+// itself would be as large as the slice.
+func (q *queue) grow() {
+	if len(q.keys) == cap(q.keys) {
+		q.keys = append(make([]uint64, 0, min(q.limit, max(1<<10, 32*cap(q.keys)))), q.keys...)
 	}
 }
 

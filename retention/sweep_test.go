@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -427,6 +428,24 @@ func TestRun(t *testing.T) {
 		}
 		Run(ctx, time.Hour, func(context.Context, time.Time) { t.Fatal("swept after the end") })
 	})
+}
+
+// A million expired files take 8 bytes each and little more.
+func TestQueueMemory(t *testing.T) {
+	q := queue{limit: queueLimit}
+	n := rollover.NewName(rollover.Act, 1, 1, base, ".xml.gz")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 2 * queueLimit {
+		q.add(n)
+	}
+	for range q.oldestFirst {
+		break
+	}
+	runtime.ReadMemStats(&after)
+	if len(q.keys) != queueLimit || after.TotalAlloc-before.TotalAlloc > 9<<20 {
+		t.Fatalf("%d held, %d bytes allocated", len(q.keys), after.TotalAlloc-before.TotalAlloc)
+	}
 }
 
 // The queue gives back the oldest of what it was given, sorted, whatever the

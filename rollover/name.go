@@ -198,16 +198,20 @@ func (n Name) times(loc *time.Location) (first, second time.Time, err error) {
 		return wall, wall, nil
 	}
 	first = time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, loc)
-	// The same wall time under the offset of the neighbouring zones.
+	// The same wall time by the offset of the zone before and of the zone
+	// after counts if it falls into that zone. A zone without a beginning or
+	// an end has no neighbour there.
 	start, end := first.ZoneBounds()
-	for _, bound := range []struct{ zone, near time.Time }{{start, start.Add(-1)}, {end, end}} {
-		if bound.zone.IsZero() { // the zone has no beginning or no end
-			continue
+	if !start.IsZero() {
+		_, offset := start.Add(-1).Zone()
+		if t := wall.Add(-time.Duration(offset) * time.Second); t.Before(start) {
+			return first, t.In(loc), nil
 		}
-		_, offset := bound.near.Zone()
-		t := wall.Add(-time.Duration(offset) * time.Second).In(loc)
-		if !t.Equal(first) && t.Format(stampLayout) == n.Stamp {
-			return first, t, nil
+	}
+	if !end.IsZero() {
+		_, offset := end.Zone()
+		if t := wall.Add(-time.Duration(offset) * time.Second); !t.Before(end) {
+			return first, t.In(loc), nil
 		}
 	}
 	return first, first, nil
