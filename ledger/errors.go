@@ -114,10 +114,13 @@ func isFatal(err error) bool {
 
 // isDamage reports whether err says that the file lost or changed bytes. The
 // statements never change, so SQLite refuses one (SQLITE_ERROR) only if the
-// tables on disk are not those that were made.
+// tables on disk are not those that were made, and a value has another type
+// than its column (an error of database/sql, which has no type for it) only if
+// its type was changed there.
 func isDamage(err error) bool {
 	return errors.Is(err, ErrDamaged) ||
-		isCode(err, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+		isCode(err, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR) ||
+		strings.Contains(err.Error(), "sql: Scan error on column")
 }
 
 // isCode reports whether err comes from SQLite with one of the primary codes.

@@ -98,7 +98,7 @@ func open(ctx context.Context, path string) (l *Ledger, err error) {
 	if err := l.st.prepare(ctx, l.w, l.r); err != nil {
 		return l, err
 	}
-	return l, l.verify(ctx, "quick_check")
+	return l, l.verify(ctx, "quick_check(10)", "integrity_check(batch)", "integrity_check(output)")
 }
 
 // writer returns the driver options of the writing connection: WAL with

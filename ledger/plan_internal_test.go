@@ -6,6 +6,23 @@ import (
 	"testing"
 )
 
+// TestEveryIndexIsCompared: Open compares all indexes of pulled with the table.
+func TestEveryIndexIsCompared(t *testing.T) {
+	n := 0
+	for _, statement := range schema {
+		if strings.Contains(statement, "INDEX pulled_") {
+			if n >= len(indexes) || !strings.Contains(statement, " "+indexes[n].name+" ON pulled ("+indexes[n].columns+")") ||
+				indexes[n].where != "TRUE" && !strings.HasSuffix(statement, " WHERE "+indexes[n].where) {
+				t.Errorf("%s is not compared", statement)
+			}
+			n++
+		}
+	}
+	if n != len(indexes) {
+		t.Errorf("%d indexes, %d are compared", n, len(indexes))
+	}
+}
+
 // TestIndexes: the ledger forgets nothing, so no statement of the daily work may
 // walk through the whole table.
 func TestIndexes(t *testing.T) {
@@ -29,6 +46,12 @@ func TestIndexes(t *testing.T) {
 		{updateStored, "SEARCH pulled USING INTEGER PRIMARY KEY (rowid=?)"},
 		{updateBatch, "SEARCH pulled USING INTEGER PRIMARY KEY (rowid=?)"},
 		{updateSettled, "SEARCH pulled USING INTEGER PRIMARY KEY (rowid=?)"},
+		{indexes[0].query(), "SCAN pulled USING COVERING INDEX pulled_key"},
+		{indexes[1].query(), "SCAN pulled USING COVERING INDEX pulled_claim"},
+		{indexes[2].query(), "SCAN pulled USING COVERING INDEX pulled_ready"},
+		{indexes[3].query(), "SCAN pulled USING COVERING INDEX pulled_content"},
+		{indexes[4].query(), "SCAN pulled USING COVERING INDEX pulled_alias"},
+		{indexes[5].query(), "SCAN pulled USING COVERING INDEX pulled_batch"},
 	} {
 		args := make([]any, strings.Count(c.query, "$"))
 		steps, err := collect(func(s scanner) (step string, err error) {

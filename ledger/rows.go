@@ -102,24 +102,24 @@ type transaction struct {
 // scanner is *sql.Row or *sql.Rows.
 type scanner interface{ Scan(...any) error }
 
-// line is a row with its place in the table.
+// line is a row with its place in the table and its column stamp.
 type line struct {
 	Row
-	id int64
+	id   int64
+	mark string
 }
 
 // scanRow reads one row of selectRows and checks its checksum.
 func scanRow(s scanner) (line, error) {
 	var r line
 	var lease, notBefore, first, changed, crc int64
-	var mark string
-	err := s.Scan(&r.id, &r.Device, &r.Path, &r.Name, &r.Size, &r.MTime, &mark, &r.State, &r.SHA256, &r.Stored, &r.AliasOf, &r.Batch,
+	err := s.Scan(&r.id, &r.Device, &r.Path, &r.Name, &r.Size, &r.MTime, &r.mark, &r.State, &r.SHA256, &r.Stored, &r.AliasOf, &r.Batch,
 		&r.Records, &r.Reason, &r.Owner, &lease, &r.Attempt, &notBefore, &first, &changed, &crc)
 	if err != nil {
 		return line{}, err
 	}
 	r.Lease, r.NotBefore, r.First, r.Changed = fromMilli(lease), fromMilli(notBefore), fromMilli(first), fromMilli(changed)
-	if crc != r.crc() || mark != stamp(r.Name) {
+	if crc != r.crc() || r.mark != stamp(r.Name) {
 		return line{}, about(r.Key, fmt.Errorf("%w: a row of the table pulled has a wrong checksum", ErrDamaged))
 	}
 	return r, nil

@@ -16,54 +16,57 @@ const schemaVersion = 1
 // All other writes are fenced by the attempt.
 const skipLocked = ""
 
-// schema makes the tables. docs/formats/ledger.md explains every column.
+// schema makes the tables. docs/formats/ledger.md explains every column. STRICT
+// lets SQLite's checks find values whose type was changed by damage.
 // Times are Unix milliseconds UTC, except mtime (seconds, from the listing).
 var schema = [...]string{
-	`CREATE TABLE schema_version (version INTEGER NOT NULL)`,
+	`CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT`,
 	`CREATE TABLE pulled (
 		id INTEGER PRIMARY KEY,
 		device TEXT NOT NULL,
 		path TEXT NOT NULL,
 		name TEXT NOT NULL,
-		size BIGINT NOT NULL,
-		mtime BIGINT NOT NULL,
+		size INTEGER NOT NULL,
+		mtime INTEGER NOT NULL,
 		stamp TEXT NOT NULL,
-		state SMALLINT NOT NULL CHECK (state BETWEEN 0 AND 4),
+		state INTEGER NOT NULL CHECK (state BETWEEN 0 AND 4),
 		sha256 TEXT NOT NULL,
 		stored TEXT NOT NULL,
 		alias_of TEXT NOT NULL,
 		batch TEXT NOT NULL,
-		records BIGINT NOT NULL,
+		records INTEGER NOT NULL,
 		reason TEXT NOT NULL,
 		owner TEXT NOT NULL,
-		lease_until BIGINT NOT NULL,
-		attempt BIGINT NOT NULL,
-		not_before BIGINT NOT NULL,
-		first_seen BIGINT NOT NULL,
-		changed BIGINT NOT NULL,
-		crc BIGINT NOT NULL)`,
+		lease_until INTEGER NOT NULL,
+		attempt INTEGER NOT NULL,
+		not_before INTEGER NOT NULL,
+		first_seen INTEGER NOT NULL,
+		changed INTEGER NOT NULL,
+		crc INTEGER NOT NULL) STRICT`,
 	`CREATE UNIQUE INDEX pulled_key ON pulled (device, path, name, size, mtime)`,
+	// A partial index names the columns of its condition, so that it can be
+	// read without the table.
 	`CREATE INDEX pulled_claim ON pulled (device, stamp, name, path, size, mtime) WHERE state = 0`,
-	`CREATE INDEX pulled_ready ON pulled (device, name, sha256) WHERE state = 1 AND alias_of = '' AND batch = ''`,
+	`CREATE INDEX pulled_ready ON pulled (device, name, sha256, state, alias_of, batch) WHERE state = 1 AND alias_of = '' AND batch = ''`,
 	`CREATE UNIQUE INDEX pulled_content ON pulled (device, sha256) WHERE sha256 <> '' AND alias_of = ''`,
-	`CREATE INDEX pulled_alias ON pulled (device, sha256) WHERE alias_of <> ''`,
+	`CREATE INDEX pulled_alias ON pulled (device, sha256, alias_of) WHERE alias_of <> ''`,
 	`CREATE INDEX pulled_batch ON pulled (batch) WHERE batch <> ''`,
 	`CREATE TABLE batch (
 		id TEXT NOT NULL PRIMARY KEY,
-		planned BIGINT NOT NULL,
-		finished BIGINT NOT NULL,
-		inputs BIGINT NOT NULL,
-		row_count BIGINT NOT NULL,
-		crc BIGINT NOT NULL)`,
+		planned INTEGER NOT NULL,
+		finished INTEGER NOT NULL,
+		inputs INTEGER NOT NULL,
+		row_count INTEGER NOT NULL,
+		crc INTEGER NOT NULL) STRICT`,
 	`CREATE INDEX batch_open ON batch (planned) WHERE finished = 0`,
 	`CREATE TABLE output (
 		path TEXT NOT NULL PRIMARY KEY,
 		batch TEXT NOT NULL,
 		sha256 TEXT NOT NULL,
-		row_count BIGINT NOT NULL,
+		row_count INTEGER NOT NULL,
 		record TEXT NOT NULL,
 		date TEXT NOT NULL,
-		crc BIGINT NOT NULL)`,
+		crc INTEGER NOT NULL) STRICT`,
 	`CREATE INDEX output_batch ON output (batch)`,
 }
 

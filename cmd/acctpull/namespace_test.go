@@ -43,6 +43,16 @@ func TestNamespaceCountersReachParquet(t *testing.T) {
 		_ = exec.Command(ip, "netns", "exec", ns, "sysctl", "-qw", "net.ipv6.conf."+link+".disable_ipv6=1").Run()
 		must("-n", ns, "link", "set", link, "up")
 	}
+	// Each side knows the other's address, so no datagram waits for an answer.
+	knows := func(ns, link, address, peerNS, peerLink string) {
+		mac := linkOf(t, must("-n", peerNS, "-j", "link", "show", peerLink)).Address
+		must("-n", ns, "neigh", "replace", address, "lladdr", mac, "nud", "permanent", "dev", link)
+	}
+	knows(here, "veth0", "192.0.2.2", there, "veth1")
+	knows(there, "veth1", "192.0.2.1", here, "veth0")
+	for state := ""; state != "UP"; {
+		state = linkOf(t, must("-n", there, "-j", "link", "show", "veth1")).OperState
+	}
 	sendUDP(t, there, "192.0.2.1:9", 321, 700)
 	sendUDP(t, here, "192.0.2.2:9", 123, 200)
 
@@ -61,7 +71,7 @@ objects:
 	if out, errs, code := command(t, "collect", "-c", config, "--once"); code != 0 {
 		t.Fatalf("collect: exit code %d\n%s%s", code, out, errs)
 	}
-	kernel := kernelCounters(t, must("-n", here, "-s", "-j", "link", "show", "veth0"))
+	kernel := linkOf(t, must("-n", here, "-s", "-j", "link", "show", "veth0")).Stats64
 	dataset := filepath.Join(dir, "dataset")
 	if out, errs, code := command(t, "export", filepath.Join(dir, "flash"), "--out", dataset); code != 0 {
 		t.Fatalf("export: exit code %d\n%s%s", code, out, errs)
@@ -83,15 +93,20 @@ type linkCounters struct {
 	RX, TX struct{ Bytes, Packets uint64 }
 }
 
-func kernelCounters(t *testing.T, js []byte) linkCounters {
+type link struct {
+	Address   string       `json:"address"`
+	OperState string       `json:"operstate"`
+	Stats64   linkCounters `json:"stats64"`
+}
+
+// linkOf reads what ip(8) prints of one link.
+func linkOf(t *testing.T, js []byte) link {
 	t.Helper()
-	var links []struct {
-		Stats64 linkCounters `json:"stats64"`
-	}
+	var links []link
 	if err := json.Unmarshal(js, &links); err != nil || len(links) != 1 {
 		t.Fatalf("ip -j: %v: %s", err, js)
 	}
-	return links[0].Stats64
+	return links[0]
 }
 
 // sendUDP sends n datagrams of the size from inside a network namespace.

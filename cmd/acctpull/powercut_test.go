@@ -62,6 +62,7 @@ func powerCuts(t *testing.T, fsType string, cuts int) {
 		var reading sync.WaitGroup
 		reading.Go(func() { readClaims(stderr, claimed) })
 		time.Sleep(time.Duration(rng.Int64N(int64(whole)))) // the moment of the cut is the input of this test
+		check(t, powercut.Freeze(cmd.Process))
 		check(t, disk.Cut())
 		_ = cmd.Process.Kill() // its file system is gone; it may have ended already
 		reading.Wait()
