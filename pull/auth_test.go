@@ -17,9 +17,9 @@ import (
 )
 
 // keyFile writes a private key, encrypted if there is a passphrase.
-func keyFile(t testing.TB, dir, name, passphrase string) (string, ssh.PublicKey) {
+func keyFile(t testing.TB, dir, name, passphrase string, n int) (string, ssh.PublicKey) {
 	t.Helper()
-	k := rawRSA(t)
+	k := rawRSA(t, n)
 	var err error
 	var block *pem.Block
 	if passphrase == "" {
@@ -88,7 +88,7 @@ func acceptKey(s *testServer, key ssh.PublicKey) {
 }
 
 // prompts makes the server ask by keyboard-interactive only.
-func prompts(answers *[]string, ok func([]string) bool, rounds ...[]string) func(*testServer) {
+func prompts(mu *sync.Mutex, answers *[]string, ok func([]string) bool, rounds ...[]string) func(*testServer) {
 	return func(s *testServer) {
 		s.config.PasswordCallback = nil
 		s.config.KeyboardInteractiveCallback = func(_ ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
@@ -100,7 +100,9 @@ func prompts(answers *[]string, ok func([]string) bool, rounds ...[]string) func
 				}
 				all = append(all, a...)
 			}
+			mu.Lock()
 			*answers = append(*answers, all...)
+			mu.Unlock()
 			if ok(all) {
 				return nil, nil
 			}
@@ -111,9 +113,9 @@ func prompts(answers *[]string, ok func([]string) bool, rounds ...[]string) func
 
 func TestLogin(t *testing.T) {
 	dir := t.TempDir()
-	plain, plainKey := keyFile(t, dir, "plain", "")
-	locked, lockedKey := keyFile(t, dir, "locked", "open sesame")
-	open, _ := keyFile(t, dir, "open", "")
+	plain, plainKey := keyFile(t, dir, "plain", "", 1)
+	locked, lockedKey := keyFile(t, dir, "locked", "open sesame", 2)
+	open, _ := keyFile(t, dir, "open", "", 3)
 	if err := os.Chmod(open, 0o640); err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +131,11 @@ func TestLogin(t *testing.T) {
 	if err := os.Chmod(loose, 0o604); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "pubonly.pub"), ssh.MarshalAuthorizedKey(plainKey), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	socket := serveAgent(t, plain)
+	var mu sync.Mutex
 	var answers []string
 	right := func(a []string) bool { return slices.Equal(a, []string{testPassword}) }
 	noPassword := func(tt *Target) { tt.Password = Secret{} }
@@ -183,18 +189,19 @@ func TestLogin(t *testing.T) {
 			tt.AgentSocket, tt.IdentitiesOnly, tt.Identities = socket, true, []string{dir + "/pubonly"}
 		}},
 
-		"interactive":           {server: prompts(&answers, right, []string{"Password: "})},
-		"interactive, 2 rounds": {server: prompts(&answers, right, nil, []string{"admin's password:"}, nil)},
-		"one-time password":     {server: prompts(&answers, right, []string{"Verification code:\x1b[2J "}), want: `something else than the password: "Verification code:\x1b[2J "`, auth: true},
-		"two prompts":           {server: prompts(&answers, right, []string{"Password: ", "Token: "}), want: "something else than the password", auth: true},
-		"password and OTP":      {server: prompts(&answers, func(a []string) bool { return false }, []string{"Password: "}, []string{"One-time password: "}), want: "One-time password", auth: true},
-		"asked twice":           {server: prompts(&answers, func(a []string) bool { return false }, []string{"Password: "}, []string{"Password: "}), want: "something else", auth: true},
-		"interactive, wrong":    {server: prompts(&answers, func(a []string) bool { return false }, []string{"Password: "}), want: "refused (tried once: keyboard-interactive)", auth: true},
+		"interactive":           {server: prompts(&mu, &answers, right, []string{"Password: "})},
+		"interactive, 2 rounds": {server: prompts(&mu, &answers, right, nil, []string{"admin's password:"}, nil)},
+		"one-time password":     {server: prompts(&mu, &answers, right, []string{"Verification code:\x1b[2J "}), want: `something else than the password: "Verification code:\x1b[2J "`, auth: true},
+		"two prompts":           {server: prompts(&mu, &answers, right, []string{"Password: ", "Token: "}), want: "something else than the password", auth: true},
+		"password and OTP":      {server: prompts(&mu, &answers, func(a []string) bool { return false }, []string{"Password: "}, []string{"One-time password: "}), want: "One-time password", auth: true},
+		"asked twice":           {server: prompts(&mu, &answers, func(a []string) bool { return false }, []string{"Password: "}, []string{"Password: "}), want: "something else", auth: true},
+		"interactive, wrong":    {server: prompts(&mu, &answers, func(a []string) bool { return false }, []string{"Password: "}), want: "refused (tried once: keyboard-interactive)", auth: true},
 		"hangs up": {server: func(s *testServer) {
 			s.config.MaxAuthTries = 1
 		}, target: func(tt *Target) { tt.Password.File = wrong }, want: "", auth: true, tries: 1},
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, scpQuirks{})
 			r.server.stop()
 			s := newServer(t)
@@ -204,9 +211,6 @@ func TestLogin(t *testing.T) {
 			}
 			r.server = s.start()
 			r.setTarget()
-			if err := os.WriteFile(filepath.Join(dir, "pubonly.pub"), ssh.MarshalAuthorizedKey(plainKey), 0o644); err != nil {
-				t.Fatal(err)
-			}
 			if c.target != nil {
 				c.target(&r.target)
 			}
@@ -238,11 +242,13 @@ func TestLogin(t *testing.T) {
 			}
 		})
 	}
-	for _, a := range answers {
-		if a != testPassword {
-			t.Errorf("a prompt was answered with %q", a)
+	t.Cleanup(func() { // after the parallel cases
+		for _, a := range answers {
+			if a != testPassword {
+				t.Errorf("a prompt was answered with %q", a)
+			}
 		}
-	}
+	})
 }
 
 func (e *Error) hintOrNone() string {
@@ -266,7 +272,7 @@ func TestSecretIsNoText(t *testing.T) {
 
 // RSA keys do not sign with SHA-1 unless the device is legacy.
 func TestNoSHA1Signatures(t *testing.T) {
-	file, key := keyFile(t, t.TempDir(), "rsa", "")
+	file, key := keyFile(t, t.TempDir(), "rsa", "", 1)
 	for _, legacy := range []bool{false, true} {
 		r := newRig(t, scpQuirks{})
 		r.server.stop()
@@ -311,6 +317,7 @@ func TestAlgorithms(t *testing.T) {
 		"not an algorithm": {legacy: []string{"hmac-md5", "arcfour"}, want: `legacy algorithm "hmac-md5", "arcfour": not one that can be allowed`},
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, scpQuirks{})
 			r.server.stop()
 			s := newServer(t)

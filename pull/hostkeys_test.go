@@ -92,6 +92,7 @@ func TestHostKeys(t *testing.T) {
 			problem: HostKeyUnknown, text: []string{fp(ed)}, command: true},
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, scpQuirks{})
 			r.server.stop()
 			s := newServer(t, c.keys...)
@@ -185,7 +186,7 @@ func TestScanAndApprove(t *testing.T) {
 	ctx := context.Background()
 	ed, rsa1, ed2 := edKey(t), rsaKey(t), edKey(t)
 	s := newServer(t, rsa1, ed).start()
-	keys, err := ScanHostKeys(ctx, s.address, quickLimits())
+	keys, err := ScanHostKeys(ctx, s.address, Limits{})
 	if err != nil || len(keys) != 2 || keys[0].Type != "ssh-ed25519" || keys[1].Type != "ssh-rsa" {
 		t.Fatalf("%+v %v", keys, err)
 	}
@@ -267,7 +268,7 @@ func TestApproveThenPull(t *testing.T) {
 	if !errors.As(err, &e) || e.Problem != HostKeyUnknown {
 		t.Fatal(err)
 	}
-	keys, err := ScanHostKeys(context.Background(), net.JoinHostPort(e.Host, strconv.Itoa(e.Port)), quickLimits())
+	keys, err := ScanHostKeys(context.Background(), net.JoinHostPort(e.Host, strconv.Itoa(e.Port)), Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ func openSSH(t testing.TB, r *rig, lines ...string) {
 		"PasswordAuthentication no", "KbdInteractiveAuthentication no", "PermitRootLogin prohibit-password",
 		"LogLevel ERROR", "MaxStartups 100", "AuthorizedKeysFile " + filepath.Join(dir, "authorized"),
 	}
-	for name, key := range map[string]any{"ed25519": rawEd(t), "rsa": rawRSA(t)} {
+	for name, key := range map[string]any{"ed25519": rawEd(t), "rsa": rawRSA(t, 0)} {
 		block, err := ssh.MarshalPrivateKey(key, "")
 		if err != nil {
 			t.Fatal(err)
@@ -54,7 +54,7 @@ func openSSH(t testing.TB, r *rig, lines ...string) {
 		}
 		known.WriteString(keyLine(fmt.Sprintf("[127.0.0.1]:%d", port), s.PublicKey()))
 	}
-	identity, public := keyFile(t, dir, "identity", "")
+	identity, public := keyFile(t, dir, "identity", "", 1)
 	writeFile(t, filepath.Join(dir, "authorized"), ssh.MarshalAuthorizedKey(public), 0o600)
 	writeFile(t, filepath.Join(dir, "known"), known.Bytes(), 0o600)
 	writeFile(t, filepath.Join(dir, "sshd_config"), []byte(strings.Join(append(config, lines...), "\n")+"\n"), 0o600)
@@ -94,8 +94,6 @@ func openSSH(t testing.TB, r *rig, lines ...string) {
 	}
 	r.target = Target{Device: "router1", User: me.Username, Host: "127.0.0.1", Port: port, Path: r.act,
 		KnownHosts: []string{filepath.Join(dir, "known")}, Identities: []string{identity}}
-	// Starting processes can take seconds on a busy machine.
-	r.o.Limits = Limits{Retries: -1, FreeStart: Space{1, 1}, FreeStop: Space{1, 1}}
 }
 
 func freePort(t testing.TB) int {
@@ -150,6 +148,7 @@ func TestOpenSSH(t *testing.T) {
 		"impossible mac":            {config: []string{"Ciphers aes128-ctr", "MACs hmac-md5"}, transport: Auto, legacy: true, want: "the device offers only hmac-md5, and none of them is implemented"},
 	} {
 		t.Run(what, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, scpQuirks{})
 			openSSH(t, r, c.config...)
 			if c.dir != "" {
@@ -164,7 +163,7 @@ func TestOpenSSH(t *testing.T) {
 			}
 			n := 3
 			if c.many {
-				n = 300 // more than one command line
+				n = scpManyFiles + 4 // more than one command line
 			}
 			for i := range n {
 				r.put(actName(i), strings.Repeat(fmt.Sprintln("line", i), 1+i*40%3000), int64(1000+i))

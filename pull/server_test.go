@@ -37,8 +37,8 @@ type testServer struct {
 	config  *ssh.ServerConfig
 	keys    []ssh.Signer
 
-	// wrap replaces the connection below SSH.
-	wrap func(net.Conn) net.Conn
+	// wrap replaces the n-th connection, from 0, below SSH.
+	wrap func(n int, c net.Conn) net.Conn
 	// raw replaces SSH altogether.
 	raw func(net.Conn)
 	// exec and sftp serve a session; nil refuses it. exec returns the exit
@@ -53,6 +53,8 @@ type testServer struct {
 	wg       sync.WaitGroup
 	open     map[net.Conn]bool
 	listener net.Listener
+
+	accepting bool
 }
 
 const (
@@ -69,13 +71,24 @@ func rawEd(t testing.TB) crypto.PrivateKey {
 	return k
 }
 
-func rawRSA(t testing.TB) crypto.PrivateKey {
+// rawRSA returns one of a few RSA keys: to make one takes long.
+func rawRSA(t testing.TB, n int) crypto.PrivateKey {
 	t.Helper()
-	k, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
+	rsaKeys.Lock()
+	defer rsaKeys.Unlock()
+	if rsaKeys.made[n] == nil {
+		k, err := rsa.GenerateKey(rand.Reader, 2048)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rsaKeys.made[n] = k
 	}
-	return k
+	return rsaKeys.made[n]
+}
+
+var rsaKeys struct {
+	sync.Mutex
+	made [4]*rsa.PrivateKey
 }
 
 func signer(t testing.TB, k crypto.PrivateKey) ssh.Signer {
@@ -88,7 +101,7 @@ func signer(t testing.TB, k crypto.PrivateKey) ssh.Signer {
 }
 
 func edKey(t testing.TB) ssh.Signer  { t.Helper(); return signer(t, rawEd(t)) }
-func rsaKey(t testing.TB) ssh.Signer { t.Helper(); return signer(t, rawRSA(t)) }
+func rsaKey(t testing.TB) ssh.Signer { t.Helper(); return signer(t, rawRSA(t, 0)) }
 
 // newServer makes a server with one ed25519 key and password login; change it
 // and call start.
@@ -110,19 +123,37 @@ func newServer(t testing.TB, keys ...ssh.Signer) *testServer {
 	return s
 }
 
+// start listens and serves.
 func (s *testServer) start() *testServer {
 	s.t.Helper()
-	for _, k := range s.keys {
-		s.config.AddHostKey(k)
-	}
+	s.listen()
+	s.accept()
+	return s
+}
+
+// listen gives the server its address. Its behaviour may still be changed.
+func (s *testServer) listen() {
+	s.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.listener, s.address = l, l.Addr().String()
+	s.t.Cleanup(s.stop)
+}
+
+// accept serves connections. A second call does nothing.
+func (s *testServer) accept() {
+	if s.accepting {
+		return
+	}
+	s.accepting = true
+	for _, k := range s.keys {
+		s.config.AddHostKey(k)
+	}
 	s.wg.Go(func() {
-		for {
-			c, err := l.Accept()
+		for n := 0; ; n++ {
+			c, err := s.listener.Accept()
 			if err != nil {
 				return
 			}
@@ -130,11 +161,9 @@ func (s *testServer) start() *testServer {
 			s.conns++
 			s.open[c] = true
 			s.mu.Unlock()
-			s.wg.Go(func() { s.serve(c) })
+			s.wg.Go(func() { s.serve(n, c) })
 		}
 	})
-	s.t.Cleanup(s.stop)
-	return s
 }
 
 func (s *testServer) stop() {
@@ -147,7 +176,7 @@ func (s *testServer) stop() {
 	s.wg.Wait()
 }
 
-func (s *testServer) serve(c net.Conn) {
+func (s *testServer) serve(n int, c net.Conn) {
 	defer func() {
 		_ = c.Close()
 		s.mu.Lock()
@@ -159,7 +188,7 @@ func (s *testServer) serve(c net.Conn) {
 		return
 	}
 	if s.wrap != nil {
-		c = s.wrap(c)
+		c = s.wrap(n, c)
 	}
 	conn, channels, requests, err := ssh.NewServerConn(c, s.config)
 	if err != nil {
@@ -366,7 +395,8 @@ type rig struct {
 	base   string // what a hostile device could reach: the parent of data
 }
 
-// newRig makes a device with SFTP and SCP over a directory act.
+// newRig makes a device with SFTP and SCP over a directory act. It serves from the
+// first pull on; until then its behaviour may be changed.
 func newRig(t testing.TB, q scpQuirks) *rig {
 	t.Helper()
 	device := t.TempDir()
@@ -380,9 +410,9 @@ func newRig(t testing.TB, q scpQuirks) *rig {
 	r.server = newServer(t)
 	r.server.exec = serveSCP(device, q)
 	r.server.sftp = serveSFTP(device)
-	r.server.start()
+	r.server.listen()
 	r.openLedger()
-	r.o.Limits = quickLimits()
+	r.o.Limits = patientLimits()
 	r.setTarget()
 	return r
 }
@@ -408,6 +438,12 @@ func (r *rig) setTarget() {
 	}
 	r.target = Target{Device: "router1", User: testUser, Host: "127.0.0.1", Port: r.server.port(), Path: "act",
 		KnownHosts: []string{known}, Password: Secret{File: secret}}
+}
+
+// patientLimits never try twice, take any free space, and otherwise are the
+// defaults: a busy machine must not fail a test.
+func patientLimits() Limits {
+	return Limits{Retries: -1, FreeStart: Space{1, 1}, FreeStop: Space{1, 1}}
 }
 
 // quickLimits end what hangs within a second and never try twice.
@@ -450,6 +486,7 @@ func actName(i int) string {
 func (r *rig) pull(tr Transport) (Result, error) {
 	r.t.Helper()
 	r.target.Transport = tr
+	r.server.accept()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	return Device(ctx, r.o, r.target)
