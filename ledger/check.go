@@ -153,7 +153,7 @@ var indexes = [...]index{
 	{"pulled_ready", `device, name, sha256, state, alias_of, batch`, `state = 1 AND alias_of = '' AND batch = ''`,
 		func(r *line) bool { return r.State == Stored && r.AliasOf == "" && r.Batch == "" },
 		func(r *line) []any {
-			return []any{&r.Device, &r.Name, &r.SHA256, &r.State, &r.AliasOf, &r.Batch, &r.id}
+			return []any{r.Device, r.Name, r.SHA256, int64(r.State), r.AliasOf, r.Batch, r.id}
 		}},
 	{"pulled_content", `device, sha256`, `sha256 <> '' AND alias_of = ''`,
 		func(r *line) bool { return r.SHA256 != "" && r.AliasOf == "" },

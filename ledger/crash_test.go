@@ -369,11 +369,11 @@ func TestFailedSync(t *testing.T) {
 			mustClose(t, path)
 			ok(t, os.WriteFile(path+"-wal", nil, 0o600)) // strace follows paths that exist
 			cmd := child("fault", path, strace, "-f", "-qq", "-o", filepath.Join(dir, "trace"),
-				"-P", path+"-wal", "-e", "inject="+call+":error=EIO:when=20+")
+				"-P", path+"-wal", "-e", "inject="+call+":error=EIO:when=30+")
 			out, err := cmd.Output()
 			ok(t, err)
 			text := string(out)
-			if !strings.Contains(text, "D 3\n") || !strings.Contains(text, "fatal=true") ||
+			if !strings.Contains(text, "D 0\n") || !strings.Contains(text, "fatal=true") ||
 				!strings.Contains(text, "N same=true true") || !strings.Contains(text, "disk I/O error") {
 				t.Fatalf("the child said:\n%s", text)
 			}

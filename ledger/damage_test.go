@@ -170,8 +170,6 @@ func TestFlippedBits(t *testing.T) {
 				refusals++
 			}
 			if t.Failed() {
-				ok(t, os.WriteFile("/tmp/st/bad.db", broken, 0o600))
-				ok(t, os.WriteFile("/tmp/st/good.db", whole, 0o600))
 				t.Fatalf("page %d, byte %d, bit %d", at/page+1, bit/8, bit%8)
 			}
 			for _, suffix := range []string{"", "-wal", "-shm"} {
