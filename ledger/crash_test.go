@@ -126,7 +126,8 @@ func childFault(path string) int {
 	if l != nil {
 		_, next := l.Discover(ctx, start, []ledger.Key{key("r1", "next")})
 		_, claims := l.Claim(ctx, start, "x", time.Minute, "r1", 1)
-		fmt.Printf("N same=%v %v\n", next == err && claims == err, l.Check(ctx) == err)
+		_, counts := l.Counts(ctx)
+		fmt.Printf("N same=%v %v\n", next == err && claims == err, l.Check(ctx) == err && counts == err)
 	}
 	return 0
 }

@@ -152,13 +152,22 @@ func (l *Ledger) Path() string { return l.path }
 // empty ledger beside a non-empty archive or dataset must stop and ask for a
 // rebuild: taking it for a fresh start would fetch and export everything again.
 func (l *Ledger) Empty(ctx context.Context) (bool, error) {
-	var some bool
-	err := l.r.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM pulled)
-		OR EXISTS (SELECT 1 FROM batch) OR EXISTS (SELECT 1 FROM output)`).Scan(&some)
+	some, err := collect(func(s scanner) (some bool, err error) {
+		return some, s.Scan(&some)
+	})(l.query(ctx, `SELECT EXISTS (SELECT 1 FROM pulled)
+		OR EXISTS (SELECT 1 FROM batch) OR EXISTS (SELECT 1 FROM output)`))
 	if err != nil {
 		return false, l.fail("read", err)
 	}
-	return !some, nil
+	return !some[0], nil
+}
+
+// query reads on a connection that cannot write.
+func (l *Ledger) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	if err := l.broken(); err != nil {
+		return nil, err
+	}
+	return l.r.QueryContext(ctx, query, args...)
 }
 
 // write runs f in one immediate transaction and commits it. A commit that fails
@@ -198,8 +207,12 @@ func (l *Ledger) broken() error {
 	return l.failed
 }
 
-// fail makes the package's error of err and remembers a fatal one.
+// fail makes the package's error of err and remembers a fatal one, which is
+// then the error of every later call.
 func (l *Ledger) fail(op string, err error) error {
+	if old := l.broken(); old != nil && op != "close" {
+		return old
+	}
 	e := &Error{Op: op, Path: l.path, Err: err}
 	var s *subject
 	if errors.As(err, &s) {

@@ -21,7 +21,7 @@ type Count struct {
 // Counts returns the totals of every device and state that has files, sorted by
 // device and state. Over the states of a device they add up to what it listed.
 func (l *Ledger) Counts(ctx context.Context) ([]Count, error) {
-	counts, err := collect(scanCount)(l.r.QueryContext(ctx, `SELECT device, state, COUNT(*),
+	counts, err := collect(scanCount)(l.query(ctx, `SELECT device, state, COUNT(*),
 		COUNT(*) FILTER (WHERE alias_of <> ''), CAST(SUM(size) AS BIGINT), CAST(SUM(records) AS BIGINT),
 		MIN(first_seen), MAX(changed) FROM pulled GROUP BY device, state ORDER BY device, state`))
 	if err != nil {
@@ -42,7 +42,7 @@ func scanCount(s scanner) (Count, error) {
 func (l *Ledger) Devices(ctx context.Context) ([]string, error) {
 	names, err := collect(func(s scanner) (name string, err error) {
 		return name, s.Scan(&name)
-	})(l.r.QueryContext(ctx, `SELECT DISTINCT device FROM pulled ORDER BY device`))
+	})(l.query(ctx, `SELECT DISTINCT device FROM pulled ORDER BY device`))
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
@@ -58,7 +58,7 @@ func (l *Ledger) Files(ctx context.Context, device string) iter.Seq2[Row, error]
 		if device != "" {
 			where, args = `WHERE device = $1 `, []any{device}
 		}
-		rows, err := l.r.QueryContext(ctx,
+		rows, err := l.query(ctx,
 			selectRows+where+`ORDER BY device, name, first_seen, path, size, mtime`, args...)
 		if err != nil {
 			yield(Row{}, l.fail("read", err))
@@ -93,21 +93,25 @@ type Backlog struct {
 
 // Backlog returns what waits to be fetched and exported, over all devices.
 func (l *Ledger) Backlog(ctx context.Context) (Backlog, error) {
-	var b Backlog
-	var oldest int64
-	err := l.r.QueryRowContext(ctx, `SELECT
+	b, err := collect(scanBacklog)(l.query(ctx, `SELECT
 		COUNT(*) FILTER (WHERE state = 0), COUNT(*) FILTER (WHERE state = 1),
 		COALESCE(CAST(SUM(size) FILTER (WHERE state = 0) AS BIGINT), 0),
 		COALESCE(CAST(SUM(size) FILTER (WHERE state = 1) AS BIGINT), 0),
 		COALESCE(MIN(first_seen), 0)
 		FROM (SELECT state, size, first_seen FROM pulled WHERE state = 0
-			UNION ALL SELECT state, size, first_seen FROM pulled WHERE state = 1 AND alias_of = '') AS waiting`).
-		Scan(&b.Fetch, &b.Export, &b.FetchBytes, &b.ExportBytes, &oldest)
+			UNION ALL SELECT state, size, first_seen FROM pulled WHERE state = 1 AND alias_of = '') AS waiting`))
 	if err != nil {
 		return Backlog{}, l.fail("read", err)
 	}
+	return b[0], nil
+}
+
+func scanBacklog(s scanner) (Backlog, error) {
+	var b Backlog
+	var oldest int64
+	err := s.Scan(&b.Fetch, &b.Export, &b.FetchBytes, &b.ExportBytes, &oldest)
 	b.Oldest = fromMilli(oldest)
-	return b, nil
+	return b, err
 }
 
 // Outputs returns the published files, sorted by path: those of one batch, or
@@ -117,7 +121,7 @@ func (l *Ledger) Outputs(ctx context.Context, batch string) ([]Output, error) {
 	if batch != "" {
 		where, args = `WHERE batch = $1 `, []any{batch}
 	}
-	outputs, err := collect(scanOutput)(l.r.QueryContext(ctx, selectOutputs+where+`ORDER BY path`, args...))
+	outputs, err := collect(scanOutput)(l.query(ctx, selectOutputs+where+`ORDER BY path`, args...))
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
