@@ -5,3 +5,7 @@ func (o ReaderOptions) WithoutFastPath() ReaderOptions {
 	o.slow = true
 	return o
 }
+
+// LearnedPattern tells whether the last row followed a learned pattern, or made
+// one.
+func (r *Reader) LearnedPattern() bool { return r.fast.last != nil }

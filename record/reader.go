@@ -90,6 +90,7 @@ type Reader struct {
 	nameEnd    time.Time // interval end taken from the file name
 	rowsSeen   bool
 	knownNames int64 // words that meant something
+	effects    int   // things noted besides records: unknown names outside of them, facts of the file
 	stats      Stats
 	lastEnd    time.Time
 	subs       map[string]int

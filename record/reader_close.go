@@ -11,6 +11,9 @@ func (r *Reader) pop(rec *Record) (bool, error) {
 		r.rowsSeen = true
 		r.tellAncestors(f)
 	}
+	if !row && last > 0 {
+		r.frames[last-1].odd = r.frames[last-1].odd || f.odd
+	}
 	if row || err != nil {
 		r.fields, r.arena = r.fields[:f.fields], r.arena[:f.arena]
 	}
@@ -76,7 +79,7 @@ func (r *Reader) asField(f, parent *frame, text []byte) (bool, error) {
 	switch {
 	case f.w.header && (f.child || blank(text)):
 		return true, r.hoist(f, parent)
-	case f.child && len(own) != 2, f.rows:
+	case f.rows:
 		return false, nil
 	case !f.child && len(own) == 0:
 		if len(text) == 0 && f.w.sub != "" && !means {
@@ -84,13 +87,14 @@ func (r *Reader) asField(f, parent *frame, text []byte) (bool, error) {
 		}
 		return true, r.give(parent, f, f.w, text)
 	}
-	if name, value := r.pair(f, own, text); name >= 0 {
+	if name, value := r.pair(f, parent, own, text); name >= 0 {
 		return true, r.givePair(f, parent, name, value, text)
 	}
 	if f.child {
-		return false, nil
+		return r.giveNested(f, parent)
 	}
-	if len(text) > 0 && !blank(text) {
+	measure := f.w.field != nil && f.w.field.role != Key
+	if len(text) > 0 && (measure || !blank(text)) {
 		return true, r.giveWithAttributes(f, parent, f.w, text)
 	}
 	if means || len(own) == 1 {
@@ -100,62 +104,101 @@ func (r *Reader) asField(f, parent *frame, text []byte) (bool, error) {
 			}
 		}
 	}
-	return false, nil
+	if measure { // <iof unit="octets"/>
+		return true, r.giveWithAttributes(f, parent, f.w, nil)
+	}
+	return r.giveNested(f, parent)
+}
+
+// giveNested gives a record the unknown fields of an unknown element inside it,
+// as "element/field". Elsewhere such an element stands for itself.
+func (r *Reader) giveNested(f, parent *frame) (bool, error) {
+	if f.unknowns == 0 || f.own&keyMask != 0 || f.infos > 0 || f.namedSub || !parent.isRecord() {
+		return false, nil
+	}
+	own := append(r.oldFields[:0], r.fields[f.fields:]...)
+	r.oldFields, r.oldTexts = own, append(r.oldTexts[:0], r.arena[f.arena:]...)
+	r.fields, r.arena = r.fields[:f.fields], r.arena[:f.arena]
+	for _, fld := range own {
+		text := r.oldTexts[fld.off-f.arena : fld.off-f.arena+fld.n]
+		if fld.w.subName || fld.w.ident {
+			parent.odd = true
+		}
+		fld.w, fld.unknown = r.joined(f.w, '/', fld.w), true
+		fld.off = len(r.arena)
+		r.arena = append(r.arena, text...)
+		if err := r.add(parent, fld); err != nil {
+			return true, err
+		}
+	}
+	return true, nil
+}
+
+// isRecord tells whether an element is a record for sure before it ends.
+func (f *frame) isRecord() bool { return f.namedSub || f.counters > 0 }
+
+// joined is the word under which a field of a field is kept.
+func (r *Reader) joined(a *word, by byte, b *word) *word {
+	r.keyBuf = append(append(append(r.keyBuf[:0], a.name...), by), b.name...)
+	return r.v.lookup(r.keyBuf)
 }
 
 // pair tells which fields are the name and the value in <x name="iof">5</x>,
 // <x name="iof" value="5"/> or <x><name>iof</name><value>5</value></x>. The
 // value is -1 if it is the text, the name -1 if f is no pair.
-func (r *Reader) pair(f *frame, own []field, text []byte) (name, value int) {
+func (r *Reader) pair(f, parent *frame, own []field, text []byte) (name, value int) {
 	if f.w.field != nil || f.w.ctx != noContext && f.w.ctx != ctxRecord || f.w.sub != "" {
 		return -1, -1
 	}
 	name, value = -1, -1
 	for i := range own {
-		w := own[i].w
-		switch {
-		case w.pairName && name < 0 && (!own[i].unknown && w.field == nil) && own[i].n <= r.lim.NameBytes && own[i].n > 0:
+		switch w := own[i].w; {
+		case w.pairName && name < 0 && !own[i].unknown && w.field == nil:
 			name = i
 		case w.pairValue && value < 0:
 			value = i
 		}
 	}
-	switch {
-	case name < 0:
+	if name < 0 {
 		return -1, -1
-	case value >= 0 && len(text) > 0 && !blank(text):
-		return -1, -1 // which of the two?
-	case value >= 0 || len(text) > 0:
-		return name, value
 	}
-	// <x name="iof"></x>: an empty field if the name is one, or if our dialect
-	// writes it so, and if that is all
-	w, ok := r.v.static[string(r.textOf(own[name]))]
-	if (ok && w.field != nil || f.w.name == elemField) && len(own) == 1 && !f.child {
-		return name, -1
+	if n := own[name].n; n > 0 && n <= r.lim.NameBytes {
+		hasText := len(text) > 0 && !blank(text)
+		switch {
+		case value >= 0 && hasText: // which of the two?
+		case value >= 0, hasText:
+			return name, value
+		case len(own) > 1 || f.child:
+		case parent.isRecord(), f.w.name == elemField:
+			return name, -1
+		default: // <x name="iof"></x>: empty, if it is a field
+			if w, ok := r.v.static[string(r.textOf(own[name]))]; ok && w.field != nil {
+				return name, -1
+			}
+		}
 	}
+	f.odd = true // with another name or value it would be a pair
 	return -1, -1
 }
 
 func (r *Reader) givePair(f, parent *frame, name, value int, text []byte) error {
 	own := r.fields[f.fields:]
-	w := r.v.lookup(r.textOf(own[name]))
-	raw := f.textRaw
+	fld := field{w: r.v.lookup(r.textOf(own[name])), raw: f.textRaw}
 	if value >= 0 {
-		text, raw = r.textOf(own[value]), own[value].raw
+		text, fld.raw = r.textOf(own[value]), own[value].raw
 	}
-	return r.replace(f, parent, w, text, raw, func(i int) bool { return i != name && i != value })
+	return r.replace(f, parent, fld, text, func(i int) bool { return i != name && i != value })
 }
 
 // give makes the text of f a field of its parent.
 func (r *Reader) give(parent, f *frame, w *word, text []byte) error {
-	return r.replace(f, parent, w, text, f.textRaw, nil)
+	return r.replace(f, parent, field{w: w, raw: f.textRaw}, text, nil)
 }
 
 // giveWithAttributes is give for an element that also has attributes: keys
 // among them belong to the parent too, the others are kept as "iof@unit".
 func (r *Reader) giveWithAttributes(f, parent *frame, w *word, text []byte) error {
-	return r.replace(f, parent, w, text, f.textRaw, func(int) bool { return true })
+	return r.replace(f, parent, field{w: w, raw: f.textRaw}, text, func(int) bool { return true })
 }
 
 // giveValue gives the parent <iof value="5"/> and <sap id="1/1/1:100"/>. The
@@ -163,15 +206,16 @@ func (r *Reader) giveWithAttributes(f, parent *frame, w *word, text []byte) erro
 // one unless the parent is a record already.
 func (r *Reader) giveValue(f, parent *frame, value int) (bool, error) {
 	own := r.fields[f.fields:]
-	if len(own) > 1 && f.w.field != nil && f.w.field.key >= 0 && f.unknowns > 0 && !parent.namedSub && parent.counters == 0 {
+	if len(own) > 1 && f.w.field != nil && f.w.field.key >= 0 && f.unknowns > 0 && !parent.isRecord() {
 		return false, nil
 	}
-	return true, r.replace(f, parent, f.w, r.textOf(own[value]), own[value].raw, func(i int) bool { return i != value })
+	fld := field{w: f.w, raw: own[value].raw, ident: own[value].ident}
+	return true, r.replace(f, parent, fld, r.textOf(own[value]), func(i int) bool { return i != value })
 }
 
-// replace takes f's fields and texts away and adds to the parent the field w,
-// and those of f's fields that others selects.
-func (r *Reader) replace(f, parent *frame, w *word, text []byte, raw int64, others func(int) bool) error {
+// replace takes f's fields and texts away and adds to the parent the field value
+// with this text, and those of f's fields that others selects.
+func (r *Reader) replace(f, parent *frame, value field, text []byte, others func(int) bool) error {
 	r.oldFields = append(r.oldFields[:0], r.fields[f.fields:]...)
 	own, base := r.oldFields, f.arena
 	if others != nil {
@@ -179,7 +223,9 @@ func (r *Reader) replace(f, parent *frame, w *word, text []byte, raw int64, othe
 	}
 	r.fields = r.fields[:f.fields]
 	r.arena = append(r.arena[:f.arena], text...)
-	if err := r.add(parent, field{w: w, off: base, n: len(text), raw: raw}); err != nil {
+	w := value.w
+	value.off, value.n = base, len(text)
+	if err := r.add(parent, value); err != nil {
 		return err
 	}
 	for i := range own {
@@ -189,10 +235,7 @@ func (r *Reader) replace(f, parent *frame, w *word, text []byte, raw int64, othe
 		fld := own[i]
 		t := r.oldTexts[fld.off-base : fld.off-base+fld.n]
 		if !fld.w.known() || fld.unknown || fld.w.field == nil && fld.w.ctx.bit() == 0 {
-			name := r.keyBuf[:0]
-			name = append(append(append(name, w.name...), '@'), fld.w.name...)
-			r.keyBuf = name
-			fld.w, fld.unknown = r.v.lookup(name), true
+			fld.w, fld.unknown, fld.raw = r.joined(w, '@', fld.w), true, -1
 		}
 		fld.off = len(r.arena)
 		r.arena = append(r.arena, t...)
@@ -222,7 +265,8 @@ func (r *Reader) hoist(f, parent *frame) error {
 // closeContainer counts what a container holds that nothing else took, and
 // learns from it what the file says of itself.
 func (r *Reader) closeContainer(f *frame) error {
-	header := !r.rowsSeen && len(r.frames) > 1
+	// an empty interval or object speaks for itself, not for the file
+	header := !r.rowsSeen && len(r.frames) > 1 && f.own&(keyMask|ctxEnd.bit()|ctxStart.bit()) == 0
 	for _, fld := range r.fields[f.fields:] {
 		switch {
 		case fld.w.ctx != noContext && !fld.unknown && (header || len(r.frames) == 1):
@@ -231,6 +275,7 @@ func (r *Reader) closeContainer(f *frame) error {
 			}
 		case fld.unknown || !fld.w.known() && !fld.used || fld.w.ctx >= ctxFile:
 			r.v.countUnknown(fld.w)
+			r.effects++
 		}
 	}
 	if f.rows && len(r.frames) > 1 {

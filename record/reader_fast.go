@@ -45,9 +45,9 @@ type pattern struct {
 	ops     []op
 	tail    literal
 	empty   []int // values that are elements without content
+	unknown []unknownText
 	own     uint64
-	policy  int  // valid if own has it
-	unknown bool // some ops are opUnknown
+	policy  int // valid if own has it
 	next    *pattern
 	frame   uint64  // serial of the frame that the inherited values are of
 	inherit []Value // as binding.inherit
@@ -59,11 +59,28 @@ type op struct {
 	kind   opKind
 	end    byte // the byte behind the value
 	value  int
-	w      *word
 	last   string // the last text
 	time   time.Time
-	count  int // occurrences of an unknown field that are not in its word yet
+	refuse refusal
 }
+
+// unknownText is a field for Record.Unknown, in the order of the full path.
+type unknownText struct {
+	w     *word
+	op    int    // the op that reads it, -1 if the text is always the same
+	text  string // that text
+	count int    // occurrences that are not in the word yet
+}
+
+// refusal tells which texts mean something else than the one the pattern was
+// learned with, so that the full path must look at them.
+type refusal uint8
+
+const (
+	refuseNothing  refusal = iota
+	refuseMeasures         // id="iof" is the name of a pair, id="1" a key
+	refuseRows             // type="sio" names a sub-record, type="x" does not
+)
 
 type opKind uint8
 
@@ -112,8 +129,8 @@ func (p *fastPath) newFile() {
 		if !t.b.perFile {
 			kept = append(kept, t)
 		}
-		for i := range t.ops {
-			t.ops[i].count = 0
+		for i := range t.unknown {
+			t.unknown[i].count = 0
 		}
 	}
 	clear(p.patterns[len(kept):])
@@ -136,11 +153,11 @@ func (p *fastPath) flushCounts(r *Reader) {
 }
 
 func (t *pattern) flushCounts(r *Reader) {
-	for i := range t.ops {
-		if o := &t.ops[i]; o.count > 0 {
-			r.v.countUnknown(o.w)
-			o.w.count += o.count - 1
-			o.count = 0
+	for i := range t.unknown {
+		if u := &t.unknown[i]; u.count > 0 {
+			r.v.countUnknown(u.w)
+			u.w.count += u.count - 1
+			u.count = 0
 		}
 	}
 }
@@ -243,9 +260,17 @@ func (t *pattern) match(r *Reader, rec *Record, f *frame, b []byte, at int) bool
 	clear(rec.Values)
 	rec.Unknown = rec.Unknown[:0]
 	rec.Final, rec.Start, rec.End = f.at.final, f.at.start, f.at.end
-	end, empties, ok := t.values(r, rec, b, at)
+	end, ok := t.values(r, rec, b, at)
 	if !ok || !t.tail.at(b, end) {
 		return false
+	}
+	for i := range t.unknown {
+		u := &t.unknown[i]
+		text := u.text
+		if u.op >= 0 {
+			text = t.ops[u.op].last
+		}
+		rec.Unknown = append(rec.Unknown, Pair{u.w.name, text})
 	}
 	end += len(t.tail.text)
 	rec.Set, rec.Sub = t.b.set, t.b.sub
@@ -259,19 +284,14 @@ func (t *pattern) match(r *Reader, rec *Record, f *frame, b []byte, at int) bool
 	if len(t.b.inherit) > 0 && !t.fillInherited(r, rec, f) {
 		return false
 	}
-	r.stats.EmptyCounters += empties
 	t.done(r, rec, f, end)
 	return true
 }
 
 // done notes the row as the full path would.
 func (t *pattern) done(r *Reader, rec *Record, f *frame, end int) {
-	if t.unknown {
-		for i := range t.ops {
-			if t.ops[i].kind == opUnknown {
-				t.ops[i].count++
-			}
-		}
+	for i := range t.unknown {
+		t.unknown[i].count++
 	}
 	for _, i := range t.empty {
 		if rec.Set.Fields[i].Numeric {
@@ -298,50 +318,38 @@ func (t *pattern) done(r *Reader, rec *Record, f *frame, end int) {
 	}
 }
 
-// values reads the values and the literals before them.
-func (t *pattern) values(r *Reader, rec *Record, b []byte, p int) (end int, empties int64, ok bool) {
+// values reads the values and the literals before them. Values without content
+// are left to the full path, where some of them mean that there is no field.
+func (t *pattern) values(r *Reader, rec *Record, b []byte, p int) (end int, ok bool) {
 	vals := rec.Values
 	for i := range t.ops {
 		o := &t.ops[i]
 		if !o.before.at(b, p) {
-			return 0, 0, false
+			return 0, false
 		}
 		p += len(o.before.text)
-		switch o.kind {
-		case opNumber:
+		if o.kind == opNumber {
 			n, size, ok := leadingDigits(b, p)
-			if !ok {
-				return 0, 0, false
+			if !ok || size == 0 {
+				return 0, false
 			}
 			v := &vals[o.value]
-			if size == 0 {
-				v.State = Empty
-				empties++
-				continue
-			}
 			v.State, v.N = Number, n
 			p += size
-		case opText:
-			size, ok := o.text(r, b, p)
-			if !ok {
-				return 0, 0, false
-			}
-			vals[o.value] = Value{State: Text, Text: o.last}
-			p += size
-		default:
-			size, ok := o.other(r, rec, b, p)
-			if !ok {
-				return 0, 0, false
-			}
-			p += size
+			continue
 		}
+		size, ok := o.other(r, rec, b, p)
+		if !ok {
+			return 0, false
+		}
+		p += size
 	}
-	return p, empties, true
+	return p, true
 }
 
 // text reads the text at b[p:] up to the byte that ends it into o.last.
 func (o *op) text(r *Reader, b []byte, p int) (int, bool) {
-	if n := len(o.last); len(b)-p > n && b[p+n] == o.end && string(b[p:p+n]) == o.last {
+	if n := len(o.last); n > 0 && len(b)-p > n && b[p+n] == o.end && string(b[p:p+n]) == o.last {
 		return n, true
 	}
 	n, ok := plainText(b, p, o.end)
@@ -350,10 +358,15 @@ func (o *op) text(r *Reader, b []byte, p int) (int, bool) {
 			return 0, false
 		}
 	}
-	if o.kind == opUnknown {
-		o.last = string(b[p : p+n])
-	} else {
-		o.last = r.strings.get(b[p : p+n])
+	text := b[p : p+n]
+	switch {
+	case n == 0, b[p] == ' ' && blank(text),
+		o.refuse == refuseMeasures && r.v.namesMeasure(text), o.refuse == refuseRows && r.v.namesRows(text):
+		return 0, false
+	case o.kind == opUnknown:
+		o.last = string(text)
+	default:
+		o.last = r.strings.get(text)
 	}
 	return n, true
 }
@@ -382,7 +395,7 @@ func (r *Reader) unplainText(b []byte, p int, end byte) (int, bool) {
 	return 0, false
 }
 
-// other reads what is neither a number nor a text of the row set.
+// other reads what is no number of the row set.
 func (o *op) other(r *Reader, rec *Record, b []byte, p int) (int, bool) {
 	if o.kind == opFinal {
 		n, size, ok := leadingDigits(b, p)
@@ -395,16 +408,14 @@ func (o *op) other(r *Reader, rec *Record, b []byte, p int) (int, bool) {
 		return 0, false
 	}
 	switch o.kind {
-	case opUnknown:
-		rec.Unknown = append(rec.Unknown, Pair{o.w.name, o.last})
+	case opText:
+		rec.Values[o.value] = Value{State: Text, Text: o.last}
 	case opEnd, opStart:
 		if o.last != last || o.time.IsZero() {
-			t, ok := r.parseTime(b[p : p+size])
-			if !ok || size == 0 {
+			if o.time, ok = r.parseTime(b[p : p+size]); !ok {
 				o.time = time.Time{}
 				return 0, false
 			}
-			o.time = t
 		}
 		if o.kind == opEnd {
 			rec.End = o.time

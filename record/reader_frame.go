@@ -39,6 +39,8 @@ type frame struct {
 	infos      int
 	unknowns   int
 	repeated   *word // a field that stands twice
+	odd        bool  // something in it was decided by a value, so no pattern may be learned from it
+	effects    int   // Reader.effects before the element
 	crowded    bool  // more fields than one record may have
 	scopeHint  string
 	modeHint   string
@@ -58,6 +60,7 @@ type field struct {
 	raw     int64 // position of the text in the window if it stands there literally, else -1
 	unknown bool  // its name is known, but it does not mean that here
 	used    bool  // it named the sub-record or record
+	ident   bool  // it was called id or name, and is a key because of its element
 }
 
 const (
@@ -81,7 +84,7 @@ func (r *Reader) push() error {
 		r.frames[n-1].child = true
 	}
 	open := &r.s.open[len(r.s.open)-1]
-	f := frame{w: w, fields: len(r.fields), arena: len(r.arena), start: open.start, offset: open.offset, textRaw: -1}
+	f := frame{w: w, fields: len(r.fields), arena: len(r.arena), start: open.start, offset: open.offset, textRaw: -1, effects: r.effects}
 	if n := len(r.frames); n > 0 {
 		p := &r.frames[n-1]
 		f.at = p.at
@@ -205,7 +208,7 @@ func (r *Reader) add(f *frame, fld field) error {
 	}
 	f.spot, f.serial = 0, 0
 	if r.identifies(f, fld) {
-		fld.w, f.keyedValue = f.w, f.w
+		fld.w, fld.ident, f.keyedValue = f.w, true, f.w
 	}
 	w := fld.w
 	if w.known() && !fld.unknown {
@@ -237,12 +240,15 @@ func (r *Reader) identifies(f *frame, fld field) bool {
 	text := r.textOf(fld)
 	switch {
 	case f.w.field != nil && f.w.field.key >= 0:
-		named := r.v.static[string(text)] // <meter><name>iof</name><value>5</value></meter> is a pair
-		return named == nil || named.field == nil || named.field.role == Key
+		// <meter><name>iof</name><value>5</value></meter> is a pair
+		f.odd = f.odd || r.v.namesMeasure(text)
+		return !r.v.namesMeasure(text)
 	case f.w.ctx == ctxPolicy, f.w.ctx == ctxFile:
+		f.odd = true
 		_, ok := parseOrdinal(text)
 		return ok
 	case f.w.ctx == ctxRecord:
+		f.odd = true
 		_, ok := r.v.record(string(text))
 		return ok
 	}
@@ -302,6 +308,7 @@ func (r *Reader) addField(f *frame, fld field) error {
 func (r *Reader) repeatedKey(f *frame, fld field, bit uint64) error {
 	for i := f.fields; i < len(r.fields); i++ {
 		if r.fields[i].w.field == fld.w.field && string(r.textOf(r.fields[i])) == string(r.textOf(fld)) {
+			f.odd = true
 			return nil
 		}
 	}
@@ -331,12 +338,14 @@ func (r *Reader) addContext(f *frame, fld field) error {
 		weaker := c == ctxTime && f.own&bit != 0 && f.exactTime
 		if r.fileTime && (c == ctxEnd || c == ctxTime) || weaker || (c == ctxEnd || c == ctxTime || c == ctxStart) && len(text) == 0 {
 			fld.unknown = true // it is not used
+			f.odd = f.odd || len(text) == 0
 			return r.add(f, fld)
 		}
 		if err := r.late(f, bit, fld.w); err != nil {
 			return err
 		}
 		if f.own&bit != 0 && !(c == ctxEnd && !f.exactTime) {
+			f.odd = true
 			if !r.sameContext(f, fld) {
 				f.repeated = fld.w
 				f.at.conflict |= bit
@@ -348,7 +357,7 @@ func (r *Reader) addContext(f *frame, fld field) error {
 		return r.add(f, fld)
 	}
 	if !r.setContext(f, c, text, fld.w) {
-		fld.unknown = true
+		fld.unknown, f.odd = true, true
 		return r.add(f, fld)
 	}
 	if bit != 0 {
@@ -358,7 +367,7 @@ func (r *Reader) addContext(f *frame, fld field) error {
 		f.own |= bit
 	}
 	r.fields = append(r.fields, fld)
-	if len(r.frames) == 1 {
+	if f == &r.frames[0] {
 		r.promote(fld)
 	}
 	return nil
@@ -438,6 +447,7 @@ func parseOrdinal(b []byte) (int, bool) {
 // promote takes what an element says of the whole file into the header, unless
 // it is known already.
 func (r *Reader) promote(fld field) {
+	r.effects++
 	h := &r.header
 	text := string(r.textOf(fld))
 	number := func(p *int) {

@@ -50,10 +50,13 @@ func plainLeaf(b []byte) (local, from, to int) {
 	local = 1
 	for ; i < len(b) && b[i] < 0x80 && nameClass[b[i]] != notName; i++ {
 		if b[i] == ':' {
+			if local > 1 {
+				return 0, 0, 0
+			}
 			local = i + 1
 		}
 	}
-	if i == len(b) || b[i] != '>' || local == i {
+	if i == len(b) || b[i] != '>' || nameClass[b[local]] != anywhere {
 		return 0, 0, 0
 	}
 	from = i + 1

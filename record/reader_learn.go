@@ -24,25 +24,36 @@ func (p *fastPath) learn(r *Reader, f *frame, own []field, b *binding) {
 		return
 	}
 	t := &pattern{b: b, own: f.own, policy: f.at.policy}
-	spans, ok := t.spans(s, own)
+	spans, ok := t.spans(r, own)
 	if !ok {
 		return
 	}
 	text := s.buf[int(f.start-s.base):s.pos]
 	at := 0
 	for _, sp := range spans {
+		fld := own[sp.field]
 		from, to := sp.from-int(f.start-s.base), sp.to-int(f.start-s.base)
 		if from < at || to >= len(text) {
 			return
 		}
-		o := op{before: newLiteral(text[at:from]), end: text[to], w: own[sp.field].w, value: b.slots[sp.field].value}
+		o := op{before: newLiteral(text[at:from]), end: text[to], value: b.slots[sp.field].value}
 		if o.end != '<' && o.end != '"' && o.end != '\'' {
 			return
 		}
-		if o.kind, ok = opOf(b.slots[sp.field], own[sp.field]); !ok {
+		if o.kind, ok = opOf(b.slots[sp.field], fld); !ok {
 			return
 		}
-		t.unknown = t.unknown || o.kind == opUnknown
+		switch {
+		case fld.ident:
+			o.refuse = refuseMeasures
+		case o.kind == opUnknown && fld.w.subName:
+			o.refuse = refuseRows
+		}
+		for i := range t.unknown {
+			if t.unknown[i].op == -2-sp.field {
+				t.unknown[i].op = len(t.ops)
+			}
+		}
 		t.ops = append(t.ops, o)
 		at = to
 	}
@@ -75,31 +86,36 @@ func opOf(sl slot, fld field) (opKind, bool) {
 }
 
 // spans lists the values in the order of the file. What decides the meaning of
-// the row, such as its policy, is no value: it becomes part of the pattern.
-func (t *pattern) spans(s *scanner, own []field) ([]span, bool) {
+// the row, such as its policy, is no value: it becomes part of the pattern, and
+// so do unknown texts that do not stand there literally.
+func (t *pattern) spans(r *Reader, own []field) ([]span, bool) {
 	var out []span
-	unknown := -1
+	base := r.s.base
 	for i, sl := range t.b.slots {
 		fld := own[i]
 		if sl.value == toNowhere && (fld.used || !changes(fld.w.ctx)) {
 			continue
 		}
+		if sl.value == toUnknown {
+			u := unknownText{w: fld.w, op: -2 - i} // learn puts the op there
+			if fld.raw < 0 {
+				u.op, u.text = -1, string(r.textOf(fld))
+			}
+			t.unknown = append(t.unknown, u)
+		}
 		if fld.raw < 0 {
-			if fld.n > 0 || sl.value < 0 {
+			if sl.value == toUnknown {
+				continue
+			}
+			if fld.n > 0 || sl.value == toNowhere {
 				return nil, false
 			}
 			t.empty = append(t.empty, sl.value)
 			continue
 		}
-		from := int(fld.raw - s.base)
-		if from < 0 || from+fld.n > s.pos {
+		from := int(fld.raw - base)
+		if from < 0 || from+fld.n > r.s.pos {
 			return nil, false
-		}
-		if sl.value == toUnknown {
-			if from < unknown {
-				return nil, false // Record.Unknown would have another order
-			}
-			unknown = from
 		}
 		out = append(out, span{i, from, from + fld.n})
 	}

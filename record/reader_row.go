@@ -72,7 +72,9 @@ func (r *Reader) row(f *frame, rec *Record) error {
 		return err
 	}
 	r.countRow(own, b, rec)
-	r.fast.learn(r, f, own, b)
+	if !f.odd && r.effects == f.effects {
+		r.fast.learn(r, f, own, b)
+	}
 	return nil
 }
 

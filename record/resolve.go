@@ -294,6 +294,21 @@ func (v *vocabulary) subRecord(name []byte) string {
 	return ""
 }
 
+// namesMeasure tells whether the text is the name of a counter or info.
+func (v *vocabulary) namesMeasure(text []byte) bool {
+	w, ok := v.static[string(text)]
+	return ok && w.field != nil && w.field.role != Key
+}
+
+// namesRows tells whether the text is the name of a sub-record or record.
+func (v *vocabulary) namesRows(text []byte) bool {
+	if v.subRecord(text) != "" {
+		return true
+	}
+	_, ok := v.record(string(text))
+	return ok
+}
+
 // composed returns the field whose name has two words, such as "data name".
 func (v *vocabulary) composed(a, b *word) *word {
 	if w, ok := v.static[a.name+" "+b.name]; ok && w.field != nil {

@@ -76,10 +76,6 @@ type name struct {
 	local []byte // after the last colon
 }
 
-func makeName(full []byte) name {
-	return name{full, full[bytes.LastIndexByte(full, ':')+1:]}
-}
-
 // attribute is one attribute of the start tag.
 type attribute struct {
 	name  name

@@ -62,12 +62,13 @@ func (s *scanner) begin() error {
 // scanXMLDeclaration reads <?xml version= encoding= standalone=?>, production
 // [23], and switches to the encoding.
 func (s *scanner) scanXMLDeclaration(mark bool) error {
-	n, err := s.find(0, "?>", s.lim.NameBytes*4, "XML declaration")
+	n, err := s.find(0, ">", s.lim.NameBytes*4, "XML declaration")
 	if err != nil {
 		return err
 	}
+	n--
 	decl := s.buf[s.pos : s.pos+n]
-	if i := bytes.IndexAny(decl, "<>"); i > 0 || classes(decl)&(classHigh|classBad) != 0 {
+	if s.buf[s.pos+n] != '?' || bytes.IndexByte(decl[1:], '<') >= 0 || classes(decl)&(classHigh|classBad) != 0 {
 		return s.fail(0, "the XML declaration is not closed, or holds more than version, encoding and standalone")
 	}
 	if err := s.scanAttributes(decl, len("<?xml")); err != nil {

@@ -26,9 +26,8 @@ func (s *scanner) scanStart() error {
 	if err != nil {
 		return err
 	}
-	s.elem = makeName(tag[1:i])
-	if len(s.elem.local) == 0 {
-		return s.fail(1, "element name %q has nothing after the colon", s.elem.full)
+	if s.elem, err = s.qualified(tag, 1, i); err != nil {
+		return err
 	}
 	if err := s.scanAttributes(tag, i); err != nil {
 		return err
@@ -41,32 +40,30 @@ func (s *scanner) scanStart() error {
 	return nil
 }
 
-// tagEnd returns the distance of the '>' that ends the tag at pos.
+// tagEnd returns the distance of the '>' that ends the tag at pos. What it says
+// does not depend on how much of the tag has been read yet.
 func (s *scanner) tagEnd() (int, error) {
 	i := 1
 	for {
 		tag := s.buf[s.pos:s.end]
-		quote := -1
-		for i < len(tag) {
+		for i < len(tag) && i <= s.lim.TokenBytes {
 			c := tag[i]
 			if c == '>' {
 				return i, nil
 			}
-			i++
-			if c == '"' || c == '\'' {
-				j := bytes.IndexByte(tag[i:], c)
-				if j > s.lim.TextBytes || j < 0 && len(tag)-i > s.lim.TextBytes {
-					return 0, s.limit("attribute value longer than %d bytes", s.lim.TextBytes)
-				}
-				if j < 0 {
-					quote = i - 1
-					break
-				}
-				i += j + 1
+			if c != '"' && c != '\'' {
+				i++
+				continue
 			}
-		}
-		if quote >= 0 {
-			i = quote // look for its end again when there is more
+			value := tag[i+1:]
+			n := bytes.IndexByte(value, c)
+			if n > s.lim.TextBytes || n < 0 && len(value) > s.lim.TextBytes {
+				return 0, s.limit("attribute value longer than %d bytes", s.lim.TextBytes)
+			}
+			if n < 0 {
+				break // look for its end again when there is more
+			}
+			i += n + 2
 		}
 		if i > s.lim.TokenBytes {
 			return 0, s.limit("tag longer than %d bytes", s.lim.TokenBytes)
@@ -101,9 +98,9 @@ func (s *scanner) scanAttributes(tag []byte, i int) error {
 		if i, err = s.scanName(tag, i); err != nil {
 			return err
 		}
-		a := attribute{name: makeName(tag[begin:i])}
-		if len(a.name.local) == 0 {
-			return s.fail(begin, "attribute name %q has nothing after the colon", a.name.full)
+		var a attribute
+		if a.name, err = s.qualified(tag, begin, i); err != nil {
+			return err
 		}
 		i = skipSpace(tag, i)
 		if i == len(tag) || tag[i] != '=' {
@@ -135,18 +132,19 @@ func (s *scanner) scanEnd() error {
 	}
 	want := s.nameOf(len(s.open) - 1)
 	n := 2 + len(want)
-	if !s.have(n + 1) {
-		return s.ended()
-	}
-	got := s.buf[s.pos+2 : s.pos+n]
-	c := s.buf[s.pos+n]
-	if !bytes.Equal(got, want) || c != '>' && !isSpace(c) {
+	whole := s.have(n + 1)
+	got := s.buf[s.pos+2 : min(s.pos+n, s.end)]
+	if !bytes.HasPrefix(want, got) || whole && s.buf[s.pos+n] != '>' && !isSpace(s.buf[s.pos+n]) {
 		end, err := s.find(0, ">", s.lim.TokenBytes, "tag")
 		if err != nil {
 			return err
 		}
 		return s.fail(0, "end tag %q does not match start tag <%s>", bounded(string(s.buf[s.pos:s.pos+end+1])), bounded(string(want)))
 	}
+	if !whole {
+		return s.ended()
+	}
+	c := s.buf[s.pos+n]
 	for isSpace(c) {
 		n++
 		if n > s.lim.TokenBytes {
@@ -201,6 +199,25 @@ func (s *scanner) scanName(tag []byte, i int) (int, error) {
 		return 0, s.limit("name longer than %d bytes", s.lim.NameBytes)
 	}
 	return i, nil
+}
+
+// qualified splits the name tag[from:to] at its colon. Names with a colon that
+// does not stand between two names have no meaning in any namespace.
+func (s *scanner) qualified(tag []byte, from, to int) (name, error) {
+	full := tag[from:to]
+	colon := bytes.IndexByte(full, ':')
+	if colon < 0 {
+		return name{full, full}, nil
+	}
+	local := full[colon+1:]
+	misplaced := colon == 0 || len(local) == 0 || bytes.IndexByte(local, ':') >= 0
+	if !misplaced && local[0] < utf8.RuneSelf && nameClass[local[0]] != anywhere {
+		misplaced = true
+	}
+	if misplaced {
+		return name{}, s.fail(from, "name %q has a colon that does not stand between two names", bounded(string(full)))
+	}
+	return name{full, local}, nil
 }
 
 func sampleAt(b []byte, i int) []byte { return b[i:min(len(b), i+16)] }
