@@ -9,6 +9,7 @@ import (
 
 // footerMark is the gzip extra field (RFC 1952, 2.3.1.1) of the footer member:
 // subfield "AP", one byte, 'F'. Recover knows by it that a file is complete.
+// No other member of ours has an extra field.
 const footerMark = "AP\x01\x00F"
 
 // gzipMagic starts every member: the magic bytes and the method deflate.
@@ -109,9 +110,14 @@ func scanMembers(r io.ReaderAt, size int64) (scan, error) {
 		if _, err := io.Copy(io.Discard, struct{ io.Reader }{&zr}); err != nil {
 			return s, src.err
 		}
+		footer := string(zr.Extra) == footerMark
+		if len(zr.Extra) > 0 && !footer {
+			// The checksum does not cover the extra field: it is the mark of a
+			// footer that did not reach the disk whole.
+			return s, nil
+		}
 		s.end = src.n - int64(br.Buffered())
-		s.whole = true
-		s.footer = string(zr.Extra) == footerMark
+		s.whole, s.footer = true, footer
 	}
 }
 

@@ -216,7 +216,7 @@ func (w *world) checkAll() {
 func TestCrashes(t *testing.T) {
 	seeds := 500
 	if proof() {
-		seeds = 20_000
+		seeds = 10_000
 	}
 	text := noise()
 	base := rand.Uint64() // printed with every failure
