@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -23,6 +24,7 @@ const clientVersion = "SSH-2.0-acctpull"
 // after that is that reason.
 type conn struct {
 	client  *ssh.Client
+	raw     *heardConn
 	limits  Limits
 	watch   *watch
 	details Connected
@@ -49,10 +51,12 @@ func connect(ctx context.Context, t Target, getenv func(string) string, limits L
 	if err != nil {
 		return nil, err
 	}
-	raw, err := dialTCP(ctx, t.dialAddress(), limits.Connect)
+	tcp, err := dialTCP(ctx, t.dialAddress(), limits.Connect)
 	if err != nil {
-		return nil, errors.Join(err, login.close())
+		_ = login.close()
+		return nil, err
 	}
+	raw := &heardConn{Conn: tcp}
 	config := &ssh.ClientConfig{
 		Config:            sshConfig(algorithms),
 		User:              t.User,
@@ -68,7 +72,7 @@ func connect(ctx context.Context, t Target, getenv func(string) string, limits L
 	if err != nil {
 		return nil, explainHandshake(ctx, err, t, check, login, limits)
 	}
-	c := &conn{client: client, limits: limits, watch: newWatch(limits)}
+	c := &conn{client: client, raw: raw, limits: limits, watch: newWatch(limits)}
 	c.details = Connected{
 		Device:  t.device(),
 		Address: raw.RemoteAddr().String(),
@@ -83,6 +87,22 @@ func connect(ctx context.Context, t Target, getenv func(string) string, limits L
 	c.done.Go(func() { c.keepalive(ctx) })
 	return c, nil
 }
+
+// heardConn remembers when bytes came last.
+type heardConn struct {
+	net.Conn
+	last atomic.Int64 // Unix nanoseconds
+}
+
+func (c *heardConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.last.Store(time.Now().UnixNano())
+	}
+	return n, err
+}
+
+func (c *heardConn) heard() time.Time { return time.Unix(0, c.last.Load()) }
 
 // sshConfig offers exactly the given algorithms.
 func sshConfig(a ssh.Algorithms) ssh.Config {
@@ -189,19 +209,33 @@ func (c *conn) guard(ctx context.Context) {
 	}
 }
 
-// keepalive asks for signs of life.
+// keepalive asks a quiet device for signs of life, and ends the connection when
+// none comes. Any byte is one: on a slow line the answer can be far behind the
+// content of files.
 func (c *conn) keepalive(ctx context.Context) {
 	tick := time.NewTicker(c.limits.Keepalive)
 	defer tick.Stop()
 	limit := c.limits.Keepalive * time.Duration(c.limits.KeepaliveMax)
+	var asking atomic.Bool
 	for {
+		var now time.Time
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case now = <-tick.C:
 		}
-		if err := c.within(limit, "answer to a keepalive", c.alive); err != nil {
+		quiet := now.Sub(c.raw.heard())
+		if quiet >= limit {
+			c.fail(fmt.Errorf("%w: no sign of life for %v", ErrTimeout, limit))
 			return
+		}
+		if quiet >= c.limits.Keepalive && asking.CompareAndSwap(false, true) {
+			c.done.Go(func() {
+				// What matters is that bytes come, not what they say; an
+				// error is that of a connection that ended.
+				_ = c.alive()
+				asking.Store(false)
+			})
 		}
 	}
 }

@@ -325,3 +325,15 @@ func TestSpace(t *testing.T) {
 	}
 	oneLineError(t, err)
 }
+
+// T10: the time in a name is opaque.
+func TestOddDates(t *testing.T) {
+	r := newRig(t, scpQuirks{})
+	stamps := []string{"20260230-000000", "20240229-000000", "20260101-240000", "20260101-235960", "19700101-000000", "20360207-062816", "20380119-031408", "99999999-999999"}
+	for i, s := range stamps {
+		r.put("act0101-"+s+".xml.gz", fmt.Sprintln(i), 1)
+	}
+	if res, err := r.pull(SCP); err != nil || res.Count(Stored) != len(stamps) {
+		t.Fatalf("%s %v", brief(res), err)
+	}
+}

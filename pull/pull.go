@@ -75,8 +75,8 @@ type Limits struct {
 	// File bounds the transfer of one file, Run the whole run for a device,
 	// retries and waiting included.
 	File, Run time.Duration
-	// Every Keepalive the device is asked for a sign of life; one that owes
-	// the answer for KeepaliveMax times as long is gone.
+	// A device that sent nothing for Keepalive is asked for a sign of life;
+	// one that sends nothing for KeepaliveMax times as long is gone.
 	Keepalive    time.Duration
 	KeepaliveMax int
 	// Retries is how often a run is tried again after a network error,
