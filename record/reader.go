@@ -76,14 +76,17 @@ type Reader struct {
 	oldFields []field // for replace
 	oldTexts  []byte
 
-	strings interner
-	binds   map[string]*binding
-	sets    map[string]*RowSet     // made for what the catalogue does not have
-	bySub   map[string]*Definition // record names found from sub-records in this file
-	seen    []string               // sub-records seen in this file without a record name
-	keyBuf  []byte
-	times   timeCache
-	fast    fastPath
+	strings    interner
+	binds      map[schema]bindings
+	bound      int // bindings in binds
+	lastSchema schema
+	lastBinds  bindings
+	sets       map[string]*RowSet     // made for what the catalogue does not have
+	bySub      map[string]*Definition // record names found from sub-records in this file
+	seen       []string               // sub-records seen in this file without a record name
+	keyBuf     []byte
+	times      timeCache
+	fast       fastPath
 
 	header     Header
 	headerRec  recordRef
@@ -108,7 +111,7 @@ func NewReader(o ReaderOptions) *Reader {
 	if o.Catalogue == nil {
 		o.Catalogue = Builtin()
 	}
-	r := &Reader{o: o, lim: o.Limits.withDefaults(), location: time.UTC, binds: map[string]*binding{}, sets: map[string]*RowSet{}, bySub: map[string]*Definition{}, subs: map[string]int{}}
+	r := &Reader{o: o, lim: o.Limits.withDefaults(), location: time.UTC, binds: map[schema]bindings{}, sets: map[string]*RowSet{}, bySub: map[string]*Definition{}, subs: map[string]int{}}
 	if p := o.Profile; p != nil {
 		if r.profileErr = p.Validate(o.Catalogue); r.profileErr != nil {
 			r.o.Profile = nil // Reset reports it
@@ -216,14 +219,12 @@ func (r *Reader) Next(rec *Record) error {
 		r.count(rec)
 		return nil
 	}
-	var bad *RecordError
-	if errors.As(err, &bad) {
+	switch e := err.(type) { // these are made here, and not wrapped
+	case *RecordError:
 		r.stats.BadRecords++
 		return err
-	}
-	var file *FileError
-	if errors.As(err, &file) {
-		file.salvage = r.o.Salvage
+	case *FileError:
+		e.salvage = r.o.Salvage
 	}
 	r.err = err
 	return err

@@ -6,6 +6,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"runtime"
 	"testing"
 	"time"
@@ -106,14 +107,43 @@ func BenchmarkReader(b *testing.B) {
 	}
 }
 
-// BenchmarkReaderSlowPath shows what a file costs whose rows all differ.
-func BenchmarkReaderSlowPath(b *testing.B) {
-	x, t := benchFile(b, gen.Dialect)
-	r := record.NewReader(record.ReaderOptions{}.WithoutFastPath())
-	measure(b, t.XML, t.Records, func() {
-		r.ResetXML(bytes.NewReader(x), "bench.xml")
+// sparse drops fields at random, so that no row looks like the one before.
+type sparse struct {
+	*record.Writer
+	rng *rand.Rand
+	out record.Record
+}
+
+func (s *sparse) Write(r *record.Record) error {
+	s.out = *r.Clone()
+	for i, f := range r.Set.Fields {
+		if f.Role != record.Key && s.rng.IntN(3) == 0 {
+			s.out.Values[i] = record.Value{}
+		}
+	}
+	return s.Writer.Write(&s.out)
+}
+
+// BenchmarkReaderIrregular reads rows that follow no pattern.
+func BenchmarkReaderIrregular(b *testing.B) {
+	g, err := gen.New(gen.Options{Objects: 500, Meters: 4, Seed: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	var x bytes.Buffer
+	w := &sparse{Writer: record.NewWriter(&x, g.Header()), rng: rand.New(rand.NewPCG(1, 1))}
+	t, err := g.Run(10, w)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		b.Fatal(err)
+	}
+	r := record.NewReader(record.ReaderOptions{})
+	measure(b, int64(x.Len()), t.Records, func() {
+		r.ResetXML(bytes.NewReader(x.Bytes()), "bench.xml")
 		drainReader(b, r, t.Records)
-	}, func() { tokens(b, x) }, "xml.Token")
+	}, func() { tokens(b, x.Bytes()) }, "xml.Token")
 }
 
 // BenchmarkEncodingXMLToken is the baseline by itself.

@@ -17,10 +17,11 @@ import (
 // different space, goes the full way. So the fast path knows no XML, no shape
 // and no rule; it cannot accept what the full path would refuse.
 type fastPath struct {
-	patterns []*pattern
+	patterns []*pattern // the last used first, more or less
 	last     *pattern
-	victim   int // the pattern that is replaced next
 	budget   int // bounds how often patterns are learned
+	misses   int // rows in succession that began like a pattern and were none
+	pause    int // rows to read in full before patterns are tried again
 	spots    []spot
 	serial   uint64
 }
@@ -29,6 +30,7 @@ const (
 	maxPatterns  = 16
 	learnCost    = 32
 	learnSavings = 16 * learnCost
+	maxMisses    = 16
 )
 
 // spot is all that decides, outside a row, what the row means.
@@ -42,6 +44,8 @@ type spot struct {
 type pattern struct {
 	spot    int // index into fastPath.spots
 	b       *binding
+	head    uint64 // its first bytes, up to 8
+	mask    uint64 // which of the 8
 	ops     []op
 	tail    literal
 	empty   []int // values that are elements without content
@@ -139,7 +143,7 @@ func (p *fastPath) newFile() {
 			t.next = nil
 		}
 	}
-	p.patterns, p.last, p.victim = kept, nil, 0
+	p.patterns, p.last, p.misses, p.pause = kept, nil, 0, 0
 	if p.budget < 4*learnCost {
 		p.budget = 4 * learnCost
 	}
@@ -190,6 +194,7 @@ func (p *fastPath) addSpot(r *Reader, f *frame) int {
 	}
 	const most = 64
 	if len(p.spots) >= most {
+		p.flushCounts(r)
 		p.patterns, p.last, p.spots = nil, nil, p.spots[:0]
 		for i := range r.frames {
 			r.frames[i].spot = 0
@@ -204,7 +209,7 @@ func (p *fastPath) addSpot(r *Reader, f *frame) int {
 // consumed nothing.
 func (p *fastPath) try(r *Reader, rec *Record) bool {
 	s := &r.s
-	if len(p.patterns) == 0 || s.selfClosed || len(r.frames) == 0 {
+	if len(p.patterns) == 0 || p.pause > 0 || s.selfClosed || len(r.frames) == 0 {
 		return false
 	}
 	f := &r.frames[len(r.frames)-1]
@@ -228,20 +233,50 @@ func (p *fastPath) try(r *Reader, rec *Record) bool {
 	if at+1 >= len(b) || b[at] != '<' || b[at+1] == '/' {
 		return false
 	}
-	var guess *pattern
-	if p.last != nil {
-		if guess = p.last.next; guess != nil && guess.match(r, rec, f, b, at) {
-			p.last = guess
-			return true
-		}
+	if guess := p.guess(); guess != nil && guess.match(r, rec, f, b, at) {
+		p.last, p.misses = guess, 0
+		return true
 	}
-	for _, t := range p.patterns {
-		if t != guess && t.match(r, rec, f, b, at) {
+	return p.search(r, rec, f, b, at)
+}
+
+// guess is the pattern that followed the last one the time before.
+func (p *fastPath) guess() *pattern {
+	if p.last == nil {
+		return nil
+	}
+	return p.last.next
+}
+
+// search tries the other patterns, the last used first. Rows that follow none
+// must not pay for all of them, so it gives up after a few that begin alike.
+func (p *fastPath) search(r *Reader, rec *Record, f *frame, b []byte, at int) bool {
+	const most = 4
+	if len(b)-at < 8 {
+		return false
+	}
+	head := binary.LittleEndian.Uint64(b[at:])
+	guess, tried := p.guess(), 0
+	for i, t := range p.patterns {
+		if t.head != head&t.mask || t == guess {
+			continue
+		}
+		if t.match(r, rec, f, b, at) {
+			copy(p.patterns[1:i+1], p.patterns[:i])
+			p.patterns[0] = t
 			if p.last != nil {
 				p.last.next = t
 			}
-			p.last = t
+			p.last, p.misses = t, 0
 			return true
+		}
+		if tried++; tried == most {
+			break
+		}
+	}
+	if tried > 0 {
+		if p.misses++; p.misses > maxMisses {
+			p.pause = maxMisses
 		}
 	}
 	return false

@@ -449,15 +449,15 @@ func parseOrdinal(b []byte) (int, bool) {
 func (r *Reader) promote(fld field) {
 	r.effects++
 	h := &r.header
-	text := string(r.textOf(fld))
+	text := r.textOf(fld)
 	number := func(p *int) {
-		if n, ok := parseOrdinal([]byte(text)); ok && *p == 0 {
+		if n, ok := parseOrdinal(text); ok && *p == 0 {
 			*p = n
 		}
 	}
 	str := func(p *string) {
 		if *p == "" {
-			*p = text
+			*p = r.strings.get(text)
 		}
 	}
 	switch fld.w.ctx {
@@ -467,7 +467,7 @@ func (r *Reader) promote(fld field) {
 		}
 	case ctxRecord:
 		if r.headerRec.name == "" && !r.rowsSeen {
-			name := string(trimSpace([]byte(text)))
+			name := r.strings.get(trimSpace(text))
 			def, _ := r.v.record(name)
 			r.headerRec = recordRef{Name(name), def}
 			for i := range r.frames {
@@ -477,15 +477,15 @@ func (r *Reader) promote(fld field) {
 	case ctxFile:
 		number(&h.FileID)
 	case ctxCreated:
-		if t, ok := r.parseTime([]byte(text)); ok && h.Created.IsZero() {
+		if t, ok := r.parseTime(text); ok && h.Created.IsZero() {
 			h.Created = t
 		}
 	case ctxInterval:
-		if d, ok := r.parseInterval(text); ok && h.Interval == 0 {
+		if d, ok := r.parseInterval(r.strings.get(text)); ok && h.Interval == 0 {
 			h.Interval = d
 		}
 	case ctxSemantics:
-		if text == Cumulative || text == PerInterval {
+		if string(text) == Cumulative || string(text) == PerInterval {
 			str(&h.Semantics)
 		}
 	case ctxSystem:
@@ -500,10 +500,11 @@ func (r *Reader) promote(fld field) {
 // parseInterval reads a collection interval. A number without a unit is taken
 // as seconds in our own dialect only; elsewhere it could as well be minutes.
 func (r *Reader) parseInterval(text string) (time.Duration, bool) {
-	if d, err := time.ParseDuration(text); err == nil && d > 0 {
-		return d, true
+	if n := len(text); n > 0 && text[n-1] > '9' {
+		d, err := time.ParseDuration(text)
+		return d, err == nil && d > 0
 	}
-	if len(r.frames) == 0 || r.frames[0].w.name != elemRoot {
+	if r.frames[0].w.name != elemRoot {
 		return 0, false
 	}
 	seconds, err := strconv.ParseFloat(text, 64)

@@ -36,11 +36,11 @@ func (p *fastPath) learn(r *Reader, f *frame, own []field, b *binding) {
 		if from < at || to >= len(text) {
 			return
 		}
-		o := op{before: newLiteral(text[at:from]), end: text[to], value: b.slots[sp.field].value}
+		o := op{before: newLiteral(text[at:from]), end: text[to], value: b.place(&fld)}
 		if o.end != '<' && o.end != '"' && o.end != '\'' {
 			return
 		}
-		if o.kind, ok = opOf(b.slots[sp.field], fld); !ok {
+		if o.kind, ok = b.opOf(&fld); !ok {
 			return
 		}
 		switch {
@@ -66,12 +66,12 @@ func (p *fastPath) learn(r *Reader, f *frame, own []field, b *binding) {
 	p.insert(r, t)
 }
 
-func opOf(sl slot, fld field) (opKind, bool) {
-	switch {
-	case sl.value == toUnknown:
+func (b *binding) opOf(fld *field) (opKind, bool) {
+	switch at := b.place(fld); {
+	case at == toUnknown:
 		// counters that only a profile knows are checked on the full path
 		return opUnknown, fld.w.field == nil || !fld.w.field.extra
-	case sl.value == toNowhere:
+	case at == toNowhere:
 		switch fld.w.ctx {
 		case ctxEnd, ctxTime:
 			return opEnd, true
@@ -79,7 +79,7 @@ func opOf(sl slot, fld field) (opKind, bool) {
 			return opStart, true
 		}
 		return opFinal, fld.w.ctx == ctxFinal
-	case sl.text:
+	case !b.set.Fields[at].Numeric:
 		return opText, true
 	}
 	return opNumber, true
@@ -91,12 +91,12 @@ func opOf(sl slot, fld field) (opKind, bool) {
 func (t *pattern) spans(r *Reader, own []field) ([]span, bool) {
 	var out []span
 	base := r.s.base
-	for i, sl := range t.b.slots {
-		fld := own[i]
-		if sl.value == toNowhere && (fld.used || !changes(fld.w.ctx)) {
+	for i, fld := range own {
+		at := t.b.place(&fld)
+		if at == toNowhere && (fld.used || !changes(fld.w.ctx)) {
 			continue
 		}
-		if sl.value == toUnknown {
+		if at == toUnknown {
 			u := unknownText{w: fld.w, op: -2 - i} // learn puts the op there
 			if fld.raw < 0 {
 				u.op, u.text = -1, string(r.textOf(fld))
@@ -104,13 +104,13 @@ func (t *pattern) spans(r *Reader, own []field) ([]span, bool) {
 			t.unknown = append(t.unknown, u)
 		}
 		if fld.raw < 0 {
-			if sl.value == toUnknown {
+			if at == toUnknown {
 				continue
 			}
-			if fld.n > 0 || sl.value == toNowhere {
+			if fld.n > 0 || at == toNowhere {
 				return nil, false
 			}
-			t.empty = append(t.empty, sl.value)
+			t.empty = append(t.empty, at)
 			continue
 		}
 		from := int(fld.raw - base)
@@ -128,30 +128,29 @@ func changes(c ctxKind) bool {
 	return c == ctxEnd || c == ctxTime || c == ctxStart || c == ctxFinal
 }
 
-// insert adds a pattern, in the place of the oldest if there are many.
+// insert adds a pattern, in the place of the least used if there are many.
 func (p *fastPath) insert(r *Reader, t *pattern) {
-	if len(p.patterns) < maxPatterns {
-		p.patterns = append(p.patterns, t)
-		p.follow(t)
-		return
+	begin := t.ops[0].before.text
+	for i := range min(8, len(begin)) {
+		t.head |= uint64(begin[i]) << (8 * i)
+		t.mask |= 0xFF << (8 * i)
 	}
-	old := p.patterns[p.victim]
-	old.flushCounts(r)
-	p.patterns[p.victim] = t
-	p.victim = (p.victim + 1) % maxPatterns
-	for _, other := range p.patterns {
-		if other.next == old {
-			other.next = nil
+	if len(p.patterns) < maxPatterns {
+		p.patterns = append(p.patterns, nil)
+	} else {
+		old := p.patterns[maxPatterns-1]
+		old.flushCounts(r)
+		for _, other := range p.patterns {
+			if other.next == old {
+				other.next = nil
+			}
+		}
+		if p.last == old {
+			p.last = nil
 		}
 	}
-	if p.last == old {
-		p.last = nil
-	}
-	p.follow(t)
-}
-
-// follow remembers that t came after the last pattern.
-func (p *fastPath) follow(t *pattern) {
+	copy(p.patterns[1:], p.patterns)
+	p.patterns[0] = t
 	if p.last != nil {
 		p.last.next = t
 	}

@@ -1,32 +1,57 @@
 package record
 
-import (
-	"bytes"
-	"encoding/binary"
-)
+import "bytes"
 
 // binding says how the fields of a row become a Record. It is made once for
-// each combination of record name, sub-record and fields.
+// each combination of fields in each schema.
 type binding struct {
 	set     *RowSet
 	sub     string
-	slots   []slot      // one per field of the row, in its order
+	values  []int16     // by fieldWord.id: index of Record.Values, or toUnknown
 	inherit []inherited // keys that come from enclosing elements
 	need    uint64      // keys and contexts that must not follow the row
 	perFile bool        // made with what only this file told
 }
 
-// slot is where a field of the row goes.
-type slot struct {
-	value int // index of Record.Values, or one of the constants below
-	text  bool
-	role  Role
-}
-
+// Where a field goes that is not one of Record.Values.
 const (
 	toUnknown = -1 // to Record.Unknown
 	toNowhere = -2 // it is a context, which the frame holds already
 )
+
+// place tells where a field of the row goes.
+func (b *binding) place(fld *field) int {
+	w := fld.w
+	switch {
+	case fld.used, w.ctx != noContext && w.ctx < ctxFile && !fld.unknown:
+		return toNowhere
+	case w.field == nil || fld.unknown:
+		return toUnknown
+	}
+	return int(b.values[w.field.id])
+}
+
+// schema is all that decides what a row means, besides its own fields.
+type schema struct {
+	rec                 recordRef
+	sub, text, elem     string
+	scopeHint, modeHint string
+	inherited           uint64
+}
+
+// fieldMask is a set of fields by fieldWord.id.
+type fieldMask [4]uint64
+
+func (m *fieldMask) add(id int) bool {
+	if id >= len(m)*64 {
+		return false
+	}
+	m[id/64] |= 1 << (id % 64)
+	return true
+}
+
+// bindings are those of one schema.
+type bindings map[fieldMask]*binding
 
 // inherited is a key that the row takes from an enclosing element.
 type inherited struct {
@@ -37,6 +62,7 @@ type inherited struct {
 
 // row makes a Record of f.
 func (r *Reader) row(f *frame, rec *Record) error {
+	r.fast.pause = max(r.fast.pause-1, 0)
 	own := r.fields[f.fields:]
 	b, err := r.bindingOf(f, own)
 	if err != nil {
@@ -48,22 +74,25 @@ func (r *Reader) row(f *frame, rec *Record) error {
 	}
 	rec.Reset(b.set)
 	r.fillScope(rec, f, b)
-	for i, sl := range b.slots {
-		fld := own[i]
-		text := r.textOf(fld)
+	for i := range own {
+		fld := &own[i]
+		at := b.place(fld)
+		if at == toNowhere {
+			continue
+		}
+		text := r.textOf(*fld)
 		switch {
-		case sl.value == toNowhere:
-		case sl.value == toUnknown:
+		case at == toUnknown:
 			if fld.w.field != nil && fld.w.field.extra && fld.w.field.role == Counter {
 				if _, ok := parseUint(text); !ok && len(text) > 0 {
 					return r.bad(f, fld.w.name, text, numberReason(text))
 				}
 			}
 			rec.Unknown = append(rec.Unknown, Pair{fld.w.name, string(text)})
-		case sl.text:
-			rec.Values[sl.value] = Value{State: Text, Text: r.strings.get(text)}
+		case !b.set.Fields[at].Numeric:
+			rec.Values[at] = Value{State: Text, Text: r.strings.get(text)}
 		default:
-			if rec.Values[sl.value], err = r.number(f, fld.w, text); err != nil {
+			if rec.Values[at], err = r.number(f, fld.w, text); err != nil {
 				return err
 			}
 		}
@@ -193,8 +222,8 @@ func (r *Reader) inheritedField(key, from int) (field, bool) {
 
 // countRow keeps the statistics that do not follow from the Record count.
 func (r *Reader) countRow(own []field, b *binding, rec *Record) {
-	for i, sl := range b.slots {
-		if sl.value == toUnknown && !(own[i].w.field != nil && own[i].w.field.extra) {
+	for i := range own {
+		if b.place(&own[i]) == toUnknown && !(own[i].w.field != nil && own[i].w.field.extra) {
 			r.v.countUnknown(own[i].w)
 		}
 	}
@@ -233,38 +262,46 @@ func (r *Reader) bindingOf(f *frame, own []field) (*binding, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := r.keyBuf[:0]
-	for _, s := range [...]string{string(rec.name), f.at.sub, f.at.subText, f.scopeHint, f.modeHint} {
-		k = append(append(k, s...), 0)
+	sc := schema{rec: rec, sub: f.at.sub, text: f.at.subText, scopeHint: f.scopeHint, modeHint: f.modeHint, inherited: f.at.keys}
+	if sc.sub == "" {
+		sc.elem = f.w.name
 	}
-	if rec.def != nil {
-		k = append(k, rec.def.Name...)
+	if r.lastBinds == nil || r.lastSchema != sc {
+		r.lastSchema, r.lastBinds = sc, r.binds[sc]
 	}
-	if f.at.sub == "" {
-		k = append(append(k, 0), f.w.name...)
-	}
-	k = append(k, 0)
-	k = binary.LittleEndian.AppendUint64(k, f.at.keys)
+	var mask fieldMask
+	fits := true
 	for i := range own {
-		k = binary.LittleEndian.AppendUint32(k, own[i].w.id)
-		if own[i].unknown || own[i].used {
-			k = append(k, 1)
+		if fw := own[i].w.field; fw != nil && !own[i].unknown {
+			fits = mask.add(fw.id) && fits
 		}
 	}
-	r.keyBuf = k
-	if b, ok := r.binds[string(k)]; ok {
+	if b, ok := r.lastBinds[mask]; ok && fits {
 		return b, nil
 	}
-	key := string(k)
 	b, err := r.bind(f, rec, own)
 	if err != nil {
 		return nil, err
 	}
-	const most = 4096
-	if len(r.binds) >= most {
-		clear(r.binds)
-	}
 	b.perFile = perFile
-	r.binds[key] = b
+	if fits {
+		r.keepBinding(sc, mask, b)
+	}
 	return b, nil
+}
+
+// keepBinding remembers a binding; a file that makes too many of them makes
+// them again.
+func (r *Reader) keepBinding(sc schema, mask fieldMask, b *binding) {
+	const most = 1 << 15
+	if r.bound >= most {
+		clear(r.binds)
+		r.bound, r.lastBinds = 0, nil
+	}
+	if r.lastBinds == nil {
+		r.lastBinds = bindings{}
+		r.binds[sc] = r.lastBinds
+	}
+	r.lastBinds[mask] = b
+	r.bound++
 }

@@ -106,6 +106,7 @@ func (w *word) known() bool {
 
 // fieldWord is a field of the catalogue or of the profile.
 type fieldWord struct {
+	id     int // counts from 0
 	abbrev string
 	role   Role
 	key    int  // index among the object keys, -1 if none
@@ -196,7 +197,7 @@ func newVocabulary(cat *Catalogue, p *Profile) *vocabulary {
 func (v *vocabulary) addField(abbrev string, role Role, extra bool) *fieldWord {
 	f, ok := v.fields[abbrev]
 	if !ok {
-		f = &fieldWord{abbrev: abbrev, role: role, key: -1, extra: extra}
+		f = &fieldWord{id: len(v.fields), abbrev: abbrev, role: role, key: -1, extra: extra}
 		if role == Key && len(v.keys) < maxKeys {
 			f.key = len(v.keys)
 			v.keys = append(v.keys, f)

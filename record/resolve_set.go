@@ -114,19 +114,20 @@ func (r *Reader) bind(f *frame, rec recordRef, own []field) (*binding, error) {
 		b.sub = set.Sub
 	}
 	taken := make([]bool, len(set.Fields))
-	for i := range own {
-		sl := slot{value: toUnknown, text: true}
-		switch fw := own[i].w.field; {
-		case own[i].used, own[i].w.ctx != noContext && own[i].w.ctx < ctxFile && !own[i].unknown:
-			sl.value = toNowhere
-		case fw == nil || own[i].unknown:
-		default:
+	b.values = make([]int16, len(r.v.fields))
+	for i := range b.values {
+		b.values[i] = toUnknown
+	}
+	for _, exactly := range []bool{true, false} { // a field's own name goes before its alias
+		for i := range own {
+			fw := own[i].w.field
+			if fw == nil || own[i].unknown || exactly != (set.Index(fw.abbrev) >= 0) {
+				continue
+			}
 			if at := r.index(set, fw); at >= 0 && !taken[at] {
-				sl = slot{value: at, text: !set.Fields[at].Numeric, role: fw.role}
-				taken[at] = true
+				b.values[fw.id], taken[at] = int16(at), true
 			}
 		}
-		b.slots = append(b.slots, sl)
 	}
 	b.need = ^uint64(keyMask)
 	for i, fw := range r.v.keys {
