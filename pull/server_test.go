@@ -23,7 +23,12 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if job := os.Getenv(childVariable); job != "" {
+		os.Exit(childPull(job))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // testServer is an SSH server whose every behaviour a test can replace.
 type testServer struct {
