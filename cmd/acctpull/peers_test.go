@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"testing"
 
@@ -43,20 +42,6 @@ print(json.dumps([[None if v is None else str(v) for v in row] for row in con.ex
 		}
 	}
 	return text
-}
-
-// duckInt runs a statement that returns one number.
-func duckInt(t testing.TB, sql string) int64 {
-	t.Helper()
-	rows := duck(t, sql)
-	if len(rows) != 1 || len(rows[0]) != 1 {
-		t.Fatalf("%s: %v, want one number", sql, rows)
-	}
-	n, err := strconv.ParseInt(rows[0][0], 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", sql, err)
-	}
-	return n
 }
 
 // binaryDir is where the tests that run the program as a process build it.
