@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,7 +85,7 @@ func checkNotLost(ctx context.Context, o Options, devices []string) error {
 			}
 			if len(names) > 0 {
 				return &Error{Op: "recover", Device: device, File: names[0], Err: fmt.Errorf("%w: the ledger is empty, the archive is not", ErrStateLost),
-					hint: "restore the ledger from a copy, or rebuild it from the archive and the dataset; starting with an empty ledger would export everything twice"}
+					hint: "restore the ledger from a copy, or rebuild it from archive and dataset with --rebuild-ledger; starting with an empty ledger would export everything twice"}
 			}
 		}
 	}
@@ -118,7 +120,10 @@ func (r *run) recover(ctx context.Context, rec *Recovery) error {
 	if _, err := r.o.Ledger.ReleaseOwner(ctx, r.owner); err != nil {
 		return err
 	}
-	stored := make(map[string]bool)            // what the ledger has
+	orphans, err := r.onDisk()
+	if err != nil {
+		return err
+	}
 	waiting := make(map[ledger.Key]ledger.Key) // Discovered rows by name and size
 	for row, err := range r.o.Ledger.Files(ctx, r.device) {
 		if err != nil {
@@ -127,10 +132,7 @@ func (r *run) recover(ctx context.Context, rec *Recovery) error {
 		if row.State == ledger.Discovered {
 			waiting[ledger.Key{Name: row.Name, Size: row.Size}] = row.Key
 		}
-		if row.Stored == "" {
-			continue
-		}
-		stored[row.Stored] = true
+		delete(orphans, row.Stored)
 		// What was exported may have been removed by retention since.
 		if row.State == ledger.Stored && row.AliasOf == "" && strings.HasPrefix(row.Stored, devicesDir+"/") {
 			if _, err := os.Stat(underData(r.o.Data, row.Stored)); errors.Is(err, fs.ErrNotExist) {
@@ -140,30 +142,33 @@ func (r *run) recover(ctx context.Context, rec *Recovery) error {
 			}
 		}
 	}
+	if len(orphans) == 0 {
+		return nil
+	}
+	return r.adopt(ctx, slices.Sorted(maps.Keys(orphans)), waiting, rec)
+}
+
+// onDisk returns the closed files of the device, as the ledger names them.
+func (r *run) onDisk() (map[string]bool, error) {
+	files := make(map[string]bool)
 	dirs, err := SealedDirs(r.o.Data, r.device)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var orphans []string
 	for _, dir := range dirs {
 		names, err := actNames(dir)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, name := range names {
 			rel, err := r.archive.rel(filepath.Join(dir, name))
 			if err != nil {
-				return err
+				return nil, err
 			}
-			if !stored[rel] {
-				orphans = append(orphans, rel)
-			}
+			files[rel] = true
 		}
 	}
-	if len(orphans) == 0 {
-		return nil
-	}
-	return r.adopt(ctx, orphans, waiting, rec)
+	return files, nil
 }
 
 // adopt records files that were published and not recorded.

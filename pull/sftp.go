@@ -215,7 +215,8 @@ func (t *sftpTransport) fetch(ctx context.Context, files []entry, r *receiver) e
 
 // fetchOne returns an error only if nothing more can be fetched.
 func (t *sftpTransport) fetchOne(e entry, r *receiver) error {
-	defer t.c.fileLimit(e.name)()
+	stop := t.c.fileLimit(e.name)
+	defer stop()
 	var f *sftp.File
 	err := t.wait(func() (err error) {
 		f, err = t.client.Open(joinPath(t.dir, e.name))
@@ -246,6 +247,7 @@ func (t *sftpTransport) fetchOne(e entry, r *receiver) error {
 		}
 		return nil
 	}
+	stop() // what follows is our own disk
 	return d.finish()
 }
 
