@@ -13,7 +13,7 @@ import (
 // broken in practice and ssh-dss keys are 1024 bits.
 var refusedAlgorithms = []string{
 	ssh.InsecureCipherRC4, ssh.InsecureCipherRC4128, ssh.InsecureCipherRC4256,
-	ssh.InsecureKeyAlgoDSA, ssh.InsecureCertAlgoDSAv01,
+	"ssh-dss", "ssh-dss-cert-v01@openssh.com",
 }
 
 // algorithmKinds names the fields of ssh.Algorithms in the words of errors.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -162,7 +163,7 @@ func explainHandshake(ctx context.Context, err error, t Target, check *hostKeyCh
 	case errors.As(err, &hostKey):
 		return hostKey
 	case errors.As(err, &neg) && neg.What == "host key" && len(check.known) > 0:
-		return missingKeyType(ctx, t, check, limits)
+		return missingKeyType(ctx, err, t, check, limits)
 	case errors.As(err, &neg):
 		return explainNegotiation(err)
 	case login.failure != nil:
@@ -177,17 +178,25 @@ func explainHandshake(ctx context.Context, err error, t Target, check *hostKeyCh
 	return fmt.Errorf("%w: %w", ErrCut, fromPeer(err))
 }
 
-// missingKeyType explains a device that has no key of a known type: it asks for
-// the keys it has, to name them. Nothing is trusted by that.
-func missingKeyType(ctx context.Context, t Target, check *hostKeyCheck, limits Limits) error {
+// missingKeyType explains a device that cannot prove any of the known keys: it
+// asks for the keys it has, to name them. Nothing is trusted by that. A key that
+// is known, and that the device can prove only by a signature that is not
+// allowed, has not changed.
+func missingKeyType(ctx context.Context, refused error, t Target, check *hostKeyCheck, limits Limits) error {
 	e := check.problem(HostKeyChanged)
 	if check.authorities {
 		e.Problem = HostKeyUnknown // it has a key, and no certificate
 	}
 	keys, err := ScanHostKeys(ctx, t.dialAddress(), limits)
-	if err == nil && len(keys) > 0 {
-		e.Type, e.Fingerprint = keys[0].Type, keys[0].Fingerprint
+	if err != nil || len(keys) == 0 {
+		return e
 	}
+	for _, k := range keys {
+		if slices.ContainsFunc(check.known, func(old KnownKey) bool { return old.Fingerprint == k.Fingerprint }) {
+			return explainNegotiation(refused)
+		}
+	}
+	e.Type, e.Fingerprint = keys[0].Type, keys[0].Fingerprint
 	return e
 }
 

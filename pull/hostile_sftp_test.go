@@ -16,7 +16,6 @@ import (
 
 // rawSFTP answers packets by hand.
 type rawSFTP struct {
-	ch   ssh.Channel
 	dirs int // READDIRs answered
 	// name answers a READDIR, nil ends the listing.
 	readdir func(s *rawSFTP, id uint32) []byte

@@ -143,9 +143,10 @@ func TestOpenSSH(t *testing.T) {
 			"HostKeyAlgorithms ssh-rsa", "PubkeyAcceptedAlgorithms ssh-rsa"}, transport: Auto, legacy: true, kind: SCP},
 		"old device, not allowed": {config: []string{"KexAlgorithms diffie-hellman-group14-sha1", "HostKeyAlgorithms ssh-rsa", "PubkeyAcceptedAlgorithms ssh-rsa"}, transport: Auto,
 			want: "no common key exchange: the device offers only diffie-hellman-group14-sha1, which are insecure"},
-		"old host key, not allowed": {config: []string{"HostKeyAlgorithms ssh-rsa"}, transport: Auto, want: "CHANGED"},
-		"impossible cipher":         {config: []string{"Ciphers aes192-cbc,aes256-cbc"}, transport: Auto, legacy: true, want: "the device offers only aes192-cbc aes256-cbc, and none of them is implemented"},
-		"impossible mac":            {config: []string{"Ciphers aes128-ctr", "MACs hmac-md5"}, transport: Auto, legacy: true, want: "the device offers only hmac-md5, and none of them is implemented"},
+		"old host key, not allowed": {config: []string{"HostKeyAlgorithms ssh-rsa"}, transport: Auto,
+			want: "no common host key: the device offers only ssh-rsa, which are insecure"},
+		"impossible cipher": {config: []string{"Ciphers aes192-cbc,aes256-cbc"}, transport: Auto, legacy: true, want: "the device offers only aes192-cbc aes256-cbc, and none of them is implemented"},
+		"impossible mac":    {config: []string{"Ciphers aes128-ctr", "MACs hmac-md5"}, transport: Auto, legacy: true, want: "the device offers only hmac-md5, and none of them is implemented"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

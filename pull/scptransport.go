@@ -277,7 +277,7 @@ type scpWanted struct {
 func (w *scpWanted) begin(c *conn, f scpFile) (scpContent, error) {
 	e := w.files[f.name]
 	delete(w.files, f.name)
-	if now := (entry{name: f.name, size: f.size, mtime: f.mtime}); !now.same(e) {
+	if now := entry(f); !now.same(e) {
 		w.r.failed(e, fmt.Errorf("%w: listed with %d bytes and time %d, sent with %d bytes and time %d", errSize, e.size, e.mtime, now.size, now.mtime))
 		return nil, nil
 	}

@@ -269,12 +269,11 @@ func serveSFTP(dir string) func(ssh.Channel) {
 
 // scpQuirks are the ways in which devices differ.
 type scpQuirks struct {
-	noTimes    bool // -p is accepted and ignored
-	refuseP    bool // -p is an error
-	onePath    bool // one path only
-	stopsAt01  bool // ends the session when a file is refused
-	noStatus   bool // tells no exit status
-	shellError bool // a glob without files is the shell's error
+	noTimes   bool // -p is accepted and ignored
+	refuseP   bool // -p is an error
+	onePath   bool // one path only
+	stopsAt01 bool // ends the session when a file is refused
+	noStatus  bool // tells no exit status
 }
 
 // serveSCP serves a directory with a source of our own, from the description of

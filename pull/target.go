@@ -20,8 +20,10 @@ type Transport string
 const (
 	// Auto is SFTP, and SCP if the device has no SFTP.
 	Auto Transport = "auto"
+	// SFTP is the subsystem of that name.
 	SFTP Transport = "sftp"
-	SCP  Transport = "scp"
+	// SCP is the program of that name in its old protocol, scp -f.
+	SCP Transport = "scp"
 )
 
 // ParseTransport accepts auto, sftp and scp; "" is Auto.
