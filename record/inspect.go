@@ -138,7 +138,9 @@ func (in *inspection) file(ctx context.Context, f Input) FileReport {
 	}); err != nil {
 		fr.Error = err.Error()
 	}
+	opened := false
 	err := in.pass(f, func(src io.Reader, zipped bool) error {
+		opened = true
 		if zipped {
 			in.r.Reset(src, f.Name)
 		} else {
@@ -153,6 +155,9 @@ func (in *inspection) file(ctx context.Context, f Input) FileReport {
 			fr.Truncated = fe.Truncated()
 			in.records = append(in.records, fe.records...)
 		}
+	}
+	if !opened {
+		return fr
 	}
 	st := in.r.Stats()
 	fr.GzipBytes, fr.XMLBytes, fr.Members, fr.Records, fr.BadRecords = st.GzipBytes, st.XMLBytes, st.Members, st.Records, st.BadRecords

@@ -44,16 +44,17 @@ func (t *textReport) printf(format string, a ...any) {
 func (t *textReport) files(rep *Report) {
 	t.printf("file\tgzip B\tXML B\tmembers\trecords\tunusable\t\n")
 	for _, f := range rep.Files {
-		note := ""
+		var notes []string
+		if !f.Gzip && f.XMLBytes > 0 {
+			notes = append(notes, "not compressed")
+		}
 		switch {
 		case f.Truncated:
-			note = "truncated"
+			notes = append(notes, "truncated")
 		case f.Error != "":
-			note = "see problems"
-		case !f.Gzip:
-			note = "not compressed"
+			notes = append(notes, "see problems")
 		}
-		t.printf("%s\t%d\t%d\t%d\t%d\t%d\t%s\n", printable(f.Name), f.GzipBytes, f.XMLBytes, f.Members, f.Records, f.BadRecords, note)
+		t.printf("%s\t%d\t%d\t%d\t%d\t%d\t%s\n", printable(f.Name), f.GzipBytes, f.XMLBytes, f.Members, f.Records, f.BadRecords, strings.Join(notes, ", "))
 	}
 }
 

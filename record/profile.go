@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
@@ -98,7 +99,9 @@ func LoadProfile(src io.Reader, c *Catalogue) (*Profile, error) {
 	if err := d.Decode(new(yaml.Node)); err != io.EOF {
 		faults = append(faults, errors.New("a second document follows the first"))
 	}
-	for _, f := range p.faults(c) {
+	found := p.faults(c)
+	slices.SortStableFunc(found, func(a, b fault) int { return lineOf(&doc, a.at...) - lineOf(&doc, b.at...) })
+	for _, f := range found {
 		faults = append(faults, fmt.Errorf("line %d: %w", lineOf(&doc, f.at...), f.err))
 	}
 	if len(faults) > 0 {
@@ -130,7 +133,8 @@ func joinLines(errs []error) error {
 	return errors.New(strings.Join(all, "; "))
 }
 
-// lineOf finds the line of a value by the keys that lead to it.
+// lineOf finds the line of a value by the keys that lead to it; "#2" is the
+// second element of a list.
 func lineOf(n *yaml.Node, at ...string) int {
 	if n.Kind == yaml.DocumentNode && len(n.Content) > 0 {
 		n = n.Content[0]
@@ -146,8 +150,8 @@ func lineOf(n *yaml.Node, at ...string) int {
 				}
 			}
 		case yaml.SequenceNode:
-			for _, c := range n.Content {
-				if c.Value == key || c.Kind == yaml.MappingNode && slices.ContainsFunc(c.Content, func(v *yaml.Node) bool { return v.Value == key }) {
+			for i, c := range n.Content {
+				if c.Value == key || "#"+strconv.Itoa(i+1) == key {
 					line, found = c.Line, c
 				}
 			}
@@ -224,8 +228,8 @@ func (p *Profile) faults(c *Catalogue) []fault {
 // faultsOfExtra returns the names of the extra fields.
 func (p *Profile) faultsOfExtra(c *Catalogue, fail func([]string, string, ...any)) map[string]bool {
 	names := map[string]bool{}
-	for _, e := range p.ExtraFields {
-		at := []string{"extra-fields", e.Name}
+	for i, e := range p.ExtraFields {
+		at := []string{"extra-fields", "#" + strconv.Itoa(i+1)}
 		switch {
 		case e.Name == "":
 			fail(at, "an extra field has no name")

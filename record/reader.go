@@ -79,6 +79,7 @@ type Reader struct {
 	strings    interner
 	binds      map[schema]bindings
 	bound      int // bindings in binds
+	newKinds   int // bindings made for this file
 	lastSchema schema
 	lastBinds  bindings
 	sets       map[string]*RowSet     // made for what the catalogue does not have
@@ -156,7 +157,7 @@ func (r *Reader) reset(src io.Reader, file string) {
 	r.v.resetCounts()
 	clear(r.bySub)
 	clear(r.subs)
-	r.seen = r.seen[:0]
+	r.seen, r.newKinds = r.seen[:0], 0
 	r.fast.newFile()
 	r.header, r.headerRec, r.nameEnd = Header{}, recordRef{}, time.Time{}
 	r.rowsSeen, r.knownNames, r.stats, r.lastEnd, r.err = false, 0, Stats{}, time.Time{}, nil
@@ -214,6 +215,9 @@ func (r *Reader) Next(rec *Record) error {
 		return r.err
 	}
 	err := r.next(rec)
+	if r.stats.Records+r.stats.BadRecords >= r.lim.Records && !isFileError(err) && err != io.EOF {
+		err = r.s.limit("more than %d records", r.lim.Records)
+	}
 	if err == nil {
 		r.stats.Records++
 		r.count(rec)
@@ -228,6 +232,11 @@ func (r *Reader) Next(rec *Record) error {
 	}
 	r.err = err
 	return err
+}
+
+func isFileError(err error) bool {
+	_, ok := err.(*FileError)
+	return ok
 }
 
 func (r *Reader) count(rec *Record) {
@@ -245,9 +254,6 @@ func (r *Reader) count(rec *Record) {
 
 // next advances to the next record.
 func (r *Reader) next(rec *Record) error {
-	if r.stats.Records+r.stats.BadRecords >= r.lim.Records {
-		return r.s.limit("more than %d records", r.lim.Records)
-	}
 	for {
 		if !r.o.Salvage && r.s.srcErr != nil && r.s.srcErr != io.EOF {
 			return r.s.ended()

@@ -159,7 +159,7 @@ func (m *rowMaker) document(rows int) string {
 func TestFastPathAgrees(t *testing.T) {
 	seed, documents := uint64(1), 400
 	if os.Getenv("ACCTPULL_PROOF") == "1" {
-		documents = 100_000
+		documents = 20_000
 	}
 	if s, err := strconv.ParseUint(os.Getenv("ACCTPULL_SEED"), 10, 64); err == nil {
 		seed = s

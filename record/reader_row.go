@@ -279,6 +279,9 @@ func (r *Reader) bindingOf(f *frame, own []field) (*binding, error) {
 	if b, ok := r.lastBinds[mask]; ok && fits {
 		return b, nil
 	}
+	if r.newKinds++; r.newKinds > maxKinds {
+		return nil, r.s.limit("more than %d kinds of rows", maxKinds)
+	}
 	b, err := r.bind(f, rec, own)
 	if err != nil {
 		return nil, err
@@ -290,11 +293,14 @@ func (r *Reader) bindingOf(f *frame, own []field) (*binding, error) {
 	return b, nil
 }
 
-// keepBinding remembers a binding; a file that makes too many of them makes
-// them again.
+// maxKinds is how many combinations of record name, sub-record, inherited keys
+// and fields one file may have. Each costs more than a row does, and real files
+// have a handful.
+const maxKinds = 1 << 16
+
+// keepBinding remembers a binding, for the next files too.
 func (r *Reader) keepBinding(sc schema, mask fieldMask, b *binding) {
-	const most = 1 << 15
-	if r.bound >= most {
+	if r.bound >= maxKinds/2 {
 		clear(r.binds)
 		r.bound, r.lastBinds = 0, nil
 	}
