@@ -158,12 +158,48 @@ func TestGzipBombs(t *testing.T) {
 		t.Errorf("without the ratio limit: %v", err)
 	}
 
+	// 10,000 members of 1 MiB each: 10 GB out of 10 MB
+	lim := DefaultLimits()
+	var g gzipReader
+	g.reset(&repeated{pack(t, zeros), 10_000, nil}, &lim)
+	n, err := io.Copy(io.Discard, &g)
+	var se *sourceError
+	if !errors.As(err, &se) || se.kind != KindLimit || n > 2<<20 {
+		t.Errorf("%d bytes came, then %v", n, err)
+	}
+	lim.Ratio = unlimited
+	lim.XMLBytes = 32 << 20
+	g.reset(&repeated{pack(t, zeros), 10_000, nil}, &lim)
+	if n, err := io.Copy(io.Discard, &g); !errors.As(err, &se) || se.kind != KindLimit || n > 33<<20 {
+		t.Errorf("%d bytes came, then %v", n, err)
+	}
+
 	nested := pack(t, string(pack(t, smallXML)))
 	_, err = count(ReaderOptions{}, nested)
 	wantFileError(t, err, KindXML, "gzip again")
 
 	_, err = count(ReaderOptions{Limits: Limits{GzipBytes: 50}}, pack(t, smallXML))
 	wantFileError(t, err, KindLimit, "50 bytes")
+}
+
+// repeated gives the same bytes n times.
+type repeated struct {
+	b    []byte
+	n    int
+	rest []byte
+}
+
+func (r *repeated) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		if r.n == 0 {
+			return 0, io.EOF
+		}
+		r.n--
+		r.rest = r.b
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
 }
 
 func TestGzipMembers(t *testing.T) {

@@ -275,24 +275,3 @@ func TestErrorTexts(t *testing.T) {
 		t.Error("an error without a hint has none, and is not truncated")
 	}
 }
-
-// The spellings of contexts and keys are documented.
-func TestSpellingsAreUnambiguous(t *testing.T) {
-	seen := map[string]string{}
-	note := func(name, as string) {
-		if other, ok := seen[name]; ok || squash(name) != name {
-			t.Errorf("%q is %s and %s, or not in its plain form", name, other, as)
-		}
-		seen[name] = as
-	}
-	for c, names := range spellings {
-		for _, n := range names {
-			note(n, contextNames[c])
-		}
-	}
-	for key, names := range keySpellings {
-		for _, n := range names {
-			note(n, "key "+key)
-		}
-	}
-}
