@@ -307,6 +307,22 @@ type failingClose struct {
 
 func (f failingClose) Close() error { return f.err }
 
+// A batch of which nothing can be used has no outputs, and is done.
+func TestNothingToPublish(t *testing.T) {
+	files := memFiles{}
+	x := newExporter(t, Options{Open: files.open})
+	res, err := x.Run(context.Background(), batchOf(files.add("r1", "act1.xml.gz", []byte("x")), files.add("r1", "act2.xml.gz", nil)))
+	if err != nil || len(res.Outputs) != 0 || len(res.Inputs) != 2 || res.Inputs[1].State != ledger.Quarantined {
+		t.Fatalf("%v %+v", err, res)
+	}
+	if p := published(t, x.o.Dataset); len(p) != 0 {
+		t.Errorf("published: %v", p)
+	}
+	if text := mustRead(t, filepath.Join(x.o.Dataset, catalogFile)); bytes.Contains(text, []byte("CREATE")) {
+		t.Errorf("catalog:\n%s", text)
+	}
+}
+
 // Plain XML is read by its name, and a file that is something else is refused.
 func TestPlainXML(t *testing.T) {
 	var b bytes.Buffer

@@ -26,9 +26,9 @@ import (
 	"acctpull/record"
 )
 
-// DefaultMemory is the sort buffer if Options.Memory is 0. It holds a full row
-// group of 14 counters.
-const DefaultMemory = 20 << 20
+// DefaultMemory is the sort buffer if Options.Memory is 0. It holds a row group
+// of 14 counters.
+const DefaultMemory = 16 << 20
 
 // stagingDir is where outputs are written, below the dataset root and on its
 // file system. Its name keeps every reader out.
@@ -127,11 +127,10 @@ type Result struct {
 
 // Exporter exports batches. It may be used by one goroutine at a time.
 type Exporter struct {
-	o       Options
-	reader  reader
-	store   *store
-	batches int
-	wrap    func(io.Writer) io.Writer // around every output; only tests set it
+	o      Options
+	reader reader
+	store  *store
+	wrap   func(io.Writer) io.Writer // around every output; only tests set it
 }
 
 // reader is what the Exporter asks of record.Reader.

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/parquet-go/parquet-go"
@@ -219,6 +220,37 @@ func TestRowGroupsAreFull(t *testing.T) {
 		"SELECT count(out_of_profile_octets_forwarded) FROM service_ingress_octets":                                    fmt.Sprint((groupRows + 5 + 2) / 3),
 		"SELECT count(*) FROM service_ingress_octets WHERE unknown_fields['x'] = in_profile_octets_forwarded::VARCHAR": fmt.Sprint((groupRows + 5 + 999) / 1000),
 	})
+}
+
+// With more objects than the memory has room for, names are forgotten and found
+// again.
+func TestNamesAreForgotten(t *testing.T) {
+	var want string
+	for _, memory := range []int{0, 400_000} {
+		m := newMemExport(t)
+		if memory > 0 {
+			m.o.Memory = memory
+		}
+		for i := range 2 {
+			steps, _ := generate(t, gen.Options{Record: "network-ingress-octets", Seed: uint64(i), Objects: 2_000, Meters: 2, Intervals: 2})
+			m.add(fmt.Sprintf("r%d", i), fmt.Sprintf("act%d", i), steps...)
+		}
+		res := m.run(t)
+		groups, _ := readGroups(t, filepath.Join(m.o.Dataset, res.Outputs[0].Path), table(t, "network-ingress-octets"))
+		var rows []string
+		for _, g := range groups {
+			for _, r := range g {
+				rows = append(rows, r.text())
+			}
+		}
+		slices.Sort(rows)
+		got := strings.Join(rows, "\n")
+		if want == "" {
+			want = got
+		} else if len(groups) < 4 || got != want {
+			t.Errorf("%d row groups with %d bytes; rows equal: %v", len(groups), memory, got == want)
+		}
+	}
 }
 
 // The bytes follow from the set of inputs alone: not from their order, the

@@ -87,7 +87,7 @@ func (o *output) note(t *sorter) {
 	for _, id := range t.origs {
 		rows[id]++
 	}
-	text := func(id int32) string { return t.names.texts[id] }
+	text := func(id int32) string { return t.names.texts.list[id] }
 	for _, id := range t.usedOr {
 		org := &t.names.origins[id]
 		o.byFile[Source{Device: text(org.device), Name: text(org.file), SHA256: text(org.sum)}] += rows[id]

@@ -14,10 +14,11 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 )
 
-// pageRows is how many rows a data page holds. A page of counters is then about
-// 100 KB before compression, which zstd encodes as one block without history,
-// and a reader that looks for one object skips most pages by their bounds.
-const pageRows = 20_480
+// pageRows is how many rows a data page holds. A page of counters is then at
+// most 128 KiB before compression, which zstd encodes as one block without
+// history, and a reader that looks for one object skips most pages by their
+// bounds.
+const pageRows = 15_360
 
 // maxBound is the longest minimum or maximum that is written; a column chunk
 // with a longer one goes without.
@@ -49,7 +50,7 @@ func newPageEncoder() (*pageEncoder, error) {
 		var err error
 		*z.enc, err = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithNoEntropyCompression(z.noEntropy),
 			zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true), zstd.WithEncoderCRC(false),
-			zstd.WithWindowSize(1<<20), zstd.WithLowerEncoderMem(true))
+			zstd.WithWindowSize(128<<10), zstd.WithLowerEncoderMem(true))
 		if err != nil {
 			return nil, err
 		}

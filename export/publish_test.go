@@ -8,15 +8,18 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"acctpull/internal/durable"
 	"acctpull/internal/gen"
+	"acctpull/internal/need"
 	"acctpull/ledger"
 	"acctpull/record"
 )
@@ -163,6 +166,39 @@ func TestFailingWrites(t *testing.T) {
 		if err != nil || res.Records != total || res.Adopted != 0 {
 			t.Fatalf("after write %d: %v, %d records", n, err, res.Records)
 		}
+	}
+}
+
+// A disk that is really full: C10.
+func TestDiskFull(t *testing.T) {
+	need.Root(t)
+	mount, umount := need.Tool(t, "mount"), need.Tool(t, "umount")
+	files, inputs, total := threeRecords(t)
+	x := newExporter(t, Options{Open: files.open})
+	if err := os.MkdirAll(x.o.Dataset, 0o750); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(mount, "-t", "tmpfs", "-o", "size=64k", "t", x.o.Dataset).CombinedOutput(); err != nil {
+		t.Fatalf("mount: %v %s", err, out)
+	}
+	defer func() {
+		if out, err := exec.Command(umount, x.o.Dataset).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v %s", err, out)
+		}
+	}()
+	_, err := x.Run(context.Background(), batchOf(inputs...))
+	var e *Error
+	if !errors.Is(err, syscall.ENOSPC) || !errors.As(err, &e) || !strings.Contains(e.Hint(), "free space") {
+		t.Fatalf("error %v", err)
+	}
+	if p := published(t, x.o.Dataset); len(p) != 0 {
+		t.Errorf("left: %v", p)
+	}
+	if out, err := exec.Command(mount, "-o", "remount,size=10m", x.o.Dataset).CombinedOutput(); err != nil {
+		t.Fatalf("remount: %v %s", err, out)
+	}
+	if res, err := x.Run(context.Background(), batchOf(inputs...)); err != nil || res.Records != total {
+		t.Fatalf("%v, %d records", err, res.Records)
 	}
 }
 

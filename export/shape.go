@@ -101,10 +101,11 @@ func (d *dataset) field(set *record.RowSet, column int) int {
 func (d *dataset) newShape(k shapeKey) *shape {
 	sh := &shape{set: k.set, sub: k.sub, ds: d, slot: len(d.shapes), label: null}
 	taken := map[int]bool{}
-	for _, column := range d.keys {
+	for i, column := range d.keys {
 		at := d.field(k.set, column)
 		if at >= 0 {
 			taken[at] = true
+			sh.present = append(sh.present, cell{at, i, d.table.Columns[column].Type == Int64})
 		}
 		sh.keys = append(sh.keys, at)
 	}
@@ -114,7 +115,7 @@ func (d *dataset) newShape(k shapeKey) *shape {
 		}
 		if at := d.field(k.set, column); at >= 0 {
 			taken[at] = true
-			sh.cells = append(sh.cells, cell{at, column})
+			sh.cells = append(sh.cells, cell{at, column, d.table.Columns[column].Type == Int64})
 		}
 	}
 	for at := range k.set.Fields {
@@ -133,7 +134,7 @@ func (d *dataset) looseShape() *shape {
 		sh := &shape{ds: d, slot: len(d.shapes), label: null, loose: true, keys: make([]int, len(d.keys))}
 		for column := range d.table.Columns {
 			if role := d.table.Columns[column].Role; role != "common" && role != record.Key.String() {
-				sh.cells = append(sh.cells, cell{null, column})
+				sh.cells = append(sh.cells, cell{value: null, column: column})
 			}
 		}
 		d.shapes = append(d.shapes, sh)

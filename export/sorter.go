@@ -235,9 +235,14 @@ func (t *sorter) column(i int) {
 	o, n := t.p.ds.objects, t.names
 	if k := slices.Index(t.p.ds.keys, i); k >= 0 {
 		if c.Type == Int64 {
-			t.numberColumn(t.usedObj, t.objs, len(o.heads), func(id int32) int64 { return o.key(id)[k] }, null)
+			t.numberColumn(t.usedObj, t.objs, len(o.heads), func(id int32) int64 {
+				if v := o.key(id)[k]; v >= 0 {
+					return n.numbers.list[v]
+				}
+				return null
+			}, null)
 		} else {
-			t.textColumn(t.usedObj, t.objs, len(o.heads), func(id int32) int32 { return int32(o.key(id)[k]) })
+			t.textColumn(t.usedObj, t.objs, len(o.heads), func(id int32) int32 { return o.key(id)[k] })
 		}
 		return
 	}
@@ -254,7 +259,7 @@ func (t *sorter) column(i int) {
 	}
 	switch c.Name {
 	case colDevice:
-		fromObject(func(id int32) int32 { return o.heads[id].device })
+		fromObject(func(id int32) int32 { return o.device(id) })
 	case colSub:
 		fromObject(func(id int32) int32 { return n.labels[o.heads[id].label].sub })
 	case colScope:
@@ -309,7 +314,7 @@ func (t *sorter) textColumn(used, rows []int32, n int, text func(id int32) int32
 // textDictionary makes the dictionary of the texts that each yields, and entry
 // their indexes. Null is skipped.
 func (t *sorter) textDictionary(each func(yield func(id int32))) {
-	t.seen = grow(t.seen, len(t.names.texts))
+	t.seen = grow(t.seen, len(t.names.texts.list))
 	clear(t.seen)
 	t.ids = t.ids[:0]
 	each(func(id int32) {
@@ -318,7 +323,7 @@ func (t *sorter) textDictionary(each func(yield func(id int32))) {
 			t.ids = append(t.ids, id)
 		}
 	})
-	texts := t.names.texts
+	texts := t.names.texts.list
 	slices.SortFunc(t.ids, func(a, b int32) int { return strings.Compare(texts[a], texts[b]) })
 	t.entry = grow(t.entry, len(texts))
 	t.dict.reset(true)
@@ -475,7 +480,7 @@ func (t *sorter) mapColumn(kind byte) {
 	for i := range t.extras {
 		before := len(m.keys)
 		t.p.eachExtra(t.extras[i], kind, func(name int32, text []byte) {
-			m.keys = append(m.keys, t.names.texts[name])
+			m.keys = append(m.keys, t.names.texts.list[name])
 			m.values = append(m.values, string(text))
 		})
 		m.counts = append(m.counts, int32(len(m.keys)-before))

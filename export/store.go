@@ -3,7 +3,6 @@ package export
 import (
 	"math"
 	"slices"
-	"strconv"
 	"time"
 
 	"acctpull/record"
@@ -15,14 +14,19 @@ const groupRows = 122_880
 // shape says how the records of one row set under one sub-record name become
 // rows of a dataset.
 type shape struct {
-	set   *record.RowSet
-	sub   string
-	ds    *dataset
-	slot  int   // index of its segment in a part
-	label int32 // null after the names were forgotten
-	keys  []int // index in Record.Values of each key column, null if absent
-	cells []cell
-	extra []int // indexes in Record.Values of fields without a column
+	set  *record.RowSet
+	sub  string
+	ds   *dataset
+	slot int // index of its segment in a part
+	// label is that of the rows from device, a text id; null after the names
+	// were forgotten.
+	label, device int32
+	keys          []int // index in Record.Values of each key column, null if absent
+	// present are the keys that are not absent; their column is a position in
+	// dataset.keys.
+	present []cell
+	cells   []cell
+	extra   []int // indexes in Record.Values of fields without a column
 	// loose is set for row sets outside the catalogue, of which a file can make
 	// any number: they share a segment, and their fields are looked up by name.
 	loose bool
@@ -32,6 +36,7 @@ type shape struct {
 type cell struct {
 	value  int // index in Record.Values
 	column int // index in Table.Columns
+	isNum  bool
 }
 
 // dataset is all rows of one record name.
@@ -93,11 +98,11 @@ type store struct {
 	interval int32
 	micros   interval
 	origin   int32
+	device   int32 // text id
 	final    int
 	policy   int
 
-	key     []int64
-	values  []int64
+	key     []int32
 	scratch []extraPair
 }
 
@@ -138,7 +143,7 @@ func newStore(c *record.Catalogue, budget int) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &store{catalogue: c, budget: budget, sorter: &sorter{enc: enc}, input: -1}
+	s := &store{catalogue: c, budget: budget, names: newNames(), sorter: &sorter{enc: enc}, input: -1}
 	s.reset()
 	return s, nil
 }
@@ -150,7 +155,7 @@ func (s *store) reset() {
 			s.release(p)
 		}
 	}
-	s.names = newNames()
+	s.names.reset()
 	s.datasets = map[string]*dataset{}
 	s.shapes = map[shapeKey]*shape{}
 	s.recent = nil
@@ -238,14 +243,11 @@ func (s *store) add(rec *record.Record) error {
 	}
 	s.scratch = s.scratch[:0]
 	obj := s.object(sh, rec)
-	cells := s.cellsOf(sh, rec)
 	g := p.segment(sh)
 	at := g.next(&s.pool)
+	s.fill(sh, rec, g.tail[rowColumns:], at)
 	g.tail[rowObject][at] = pack(obj, uint32(s.interval))
 	g.tail[rowOrigin][at] = pack(s.origin, s.appendExtra(p))
-	for i, v := range cells {
-		g.tail[rowColumns+i][at] = v
-	}
 	p.rows++
 	s.counts.records++
 	return nil
@@ -271,9 +273,9 @@ func (s *store) relieve() error {
 			return err
 		}
 	}
-	s.names = newNames()
+	s.names.reset()
 	for _, d := range s.datasets {
-		d.objects = newObjects(s.names, d.objects.isNum)
+		d.objects.reset()
 		for _, sh := range d.shapes {
 			sh.label = null
 		}
@@ -329,7 +331,7 @@ func (s *store) setOrigin(rec *record.Record) {
 	if rec.Policy == 0 {
 		o.policy = orNull(s.source.policy)
 	}
-	s.origin = n.originID(o)
+	s.origin, s.device = n.originID(o), o.device
 }
 
 func orNull(id int) int32 {
@@ -337,198 +339,4 @@ func orNull(id int) int32 {
 		return null
 	}
 	return int32(id)
-}
-
-// object finds the number of the record's object. Most often it is the one that
-// came after the last one in the interval before.
-func (s *store) object(sh *shape, rec *record.Record) int32 {
-	o := sh.ds.objects
-	lbl := sh.label
-	if lbl < 0 {
-		lbl = s.labelOf(sh, rec)
-	}
-	device := s.names.origins[s.origin].device
-	id := int32(null)
-	if o.last >= 0 {
-		id = o.heads[o.last].next
-	}
-	if id < 0 || o.heads[id].device != device || o.heads[id].label != lbl || !s.sameKey(sh, rec, o.key(id)) {
-		id = o.find(device, lbl, s.keyOf(sh, rec))
-		if o.last >= 0 {
-			o.heads[o.last].next = id
-		}
-	}
-	o.last = id
-	if rec.Final == 0 {
-		h := &o.heads[id]
-		if h.seenIn != s.input {
-			h.seenIn, h.seenEnd = s.input, s.micros.end
-		} else if s.micros.end > h.seenEnd {
-			h.seenEnd = s.micros.end
-		} else {
-			s.counts.repeated++
-		}
-	}
-	return id
-}
-
-func (s *store) labelOf(sh *shape, rec *record.Record) int32 {
-	n := s.names
-	lbl := n.labelID(label{sub: n.optionalID(rec.Sub), scope: n.optionalID(rec.Set.Scope), mode: n.optionalID(rec.Set.CounterMode)})
-	if !sh.loose {
-		sh.label = lbl
-	}
-	return lbl
-}
-
-// sameKey reports whether the key fields of rec are plainly those of key. False
-// only means that keyOf has to tell.
-func (s *store) sameKey(sh *shape, rec *record.Record, key []int64) bool {
-	for i, at := range sh.keys {
-		if at < 0 {
-			if key[i] != null {
-				return false
-			}
-			continue
-		}
-		switch v := &rec.Values[at]; v.State {
-		case record.Number:
-			if !sh.ds.objects.isNum[i] || key[i] < 0 || uint64(key[i]) != v.N {
-				return false
-			}
-		case record.Text:
-			if sh.ds.objects.isNum[i] || key[i] < 0 || s.names.texts[key[i]] != v.Text {
-				return false
-			}
-		default:
-			if key[i] != null {
-				return false
-			}
-		}
-	}
-	return !sh.loose
-}
-
-// keyOf returns the key columns of rec, valid until the next call. What does not
-// fit into its column becomes an extra.
-func (s *store) keyOf(sh *shape, rec *record.Record) []int64 {
-	s.key = s.key[:0]
-	for i, column := range sh.ds.keys {
-		at := null
-		if sh.loose {
-			at = sh.ds.field(rec.Set, column)
-		} else {
-			at = sh.keys[i]
-		}
-		v := int64(null)
-		if at >= 0 {
-			v = s.value(sh, rec, at, column)
-		}
-		s.key = append(s.key, v)
-	}
-	if sh.ds.def == nil {
-		s.key[0] = int64(s.names.optionalID(string(rec.Set.Record)))
-	}
-	return s.key
-}
-
-// cellsOf returns the cells of the row, valid until the next call, and collects
-// the extras.
-func (s *store) cellsOf(sh *shape, rec *record.Record) []int64 {
-	out := s.values[:0]
-	if sh.loose {
-		out = s.looseCells(sh, rec, out)
-	} else {
-		for i := range sh.cells {
-			c := &sh.cells[i]
-			v := &rec.Values[c.value]
-			switch {
-			case v.State == record.Number && v.N <= math.MaxInt64 && sh.ds.table.Columns[c.column].Type == Int64:
-				out = append(out, int64(v.N))
-			case v.State == record.Absent || v.State == record.Empty:
-				out = append(out, null)
-			default:
-				out = append(out, s.value(sh, rec, c.value, c.column))
-			}
-		}
-		for _, at := range sh.extra {
-			s.unknown(rec.Set.Fields[at].Abbrev, &rec.Values[at])
-		}
-	}
-	for _, p := range rec.Unknown {
-		s.pair(extraUnknown, p.Name, p.Text)
-	}
-	s.values = out
-	return out
-}
-
-// looseCells fills all columns that are no keys by name; other fields become
-// extras.
-func (s *store) looseCells(sh *shape, rec *record.Record, out []int64) []int64 {
-	for _, c := range sh.cells {
-		v := int64(null)
-		if at := sh.ds.field(rec.Set, c.column); at >= 0 {
-			v = s.value(sh, rec, at, c.column)
-		}
-		out = append(out, v)
-	}
-	for at := range rec.Set.Fields {
-		if _, ok := sh.ds.columnOf(&rec.Set.Fields[at]); !ok {
-			s.unknown(rec.Set.Fields[at].Abbrev, &rec.Values[at])
-		}
-	}
-	return out
-}
-
-// value returns a value in the form of its column: a number, a text id or null.
-// What does not fit becomes an extra.
-func (s *store) value(sh *shape, rec *record.Record, at, column int) int64 {
-	v, c := &rec.Values[at], &sh.ds.table.Columns[column]
-	isNum := c.Type == Int64
-	switch {
-	case v.State == record.Number && isNum && v.N <= math.MaxInt64:
-		return int64(v.N)
-	case v.State == record.Number && isNum:
-		s.overflow(rec, c, v.N)
-	case v.State == record.Number:
-		return int64(s.names.textID(strconv.FormatUint(v.N, 10)))
-	case v.State == record.Text && isNum:
-		s.unknown(rec.Set.Fields[at].Abbrev, v)
-	case v.State == record.Text:
-		return int64(s.names.textID(v.Text))
-	}
-	return null
-}
-
-func (s *store) overflow(rec *record.Record, c *Column, n uint64) {
-	text := strconv.FormatUint(n, 10)
-	s.pair(extraOverflow, c.Name, text)
-	s.counts.overflows++
-	if len(s.counts.overflow) < maxOverflows {
-		s.counts.overflow = append(s.counts.overflow, Overflow{
-			Record: string(rec.Set.Record), Column: c.Name, Value: text, End: rec.End, Offset: rec.Offset,
-		})
-	}
-}
-
-// unknown keeps a value that has no column as text.
-func (s *store) unknown(name string, v *record.Value) {
-	switch v.State {
-	case record.Number:
-		s.pair(extraUnknown, name, strconv.FormatUint(v.N, 10))
-	case record.Text:
-		s.pair(extraUnknown, name, v.Text)
-	case record.Empty:
-		s.pair(extraUnknown, name, "")
-	}
-}
-
-// pair adds an entry to a map of the row. A name that is there already gets a
-// number, for the keys of a map are unique.
-func (s *store) pair(kind byte, name, text string) {
-	id := s.names.textID(name)
-	for n := 2; slices.ContainsFunc(s.scratch, func(p extraPair) bool { return p.kind == kind && p.name == id }); n++ {
-		id = s.names.textID(name + "#" + strconv.Itoa(n))
-	}
-	s.scratch = append(s.scratch, extraPair{kind, id, text})
 }
