@@ -134,6 +134,8 @@ type Catalogue struct {
 	defs  []*Definition
 	index map[string]*Definition // by lower-case name
 	bySub map[string][]*RowSet
+	// lexicon makes the words that Readers look for, once for all of them.
+	lexicon func() *lexicon
 }
 
 //go:embed catalogue/records.csv
@@ -204,6 +206,7 @@ func LoadCatalogue(r io.Reader) (*Catalogue, error) {
 	if len(b.errs) > 0 {
 		return nil, fmt.Errorf("catalogue: %s", strings.Join(b.errs, "; "))
 	}
+	c.lexicon = sync.OnceValue(func() *lexicon { return newLexicon(c) })
 	return c, nil
 }
 

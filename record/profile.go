@@ -318,8 +318,8 @@ func (n *ProfileNames) lists() []nameList {
 	}
 }
 
-// extend adds what the profile says to the vocabulary.
-func (p *Profile) extend(v *vocabulary) {
+// extend adds what the profile says to the words of the catalogue.
+func (p *Profile) extend(v *lexicon) {
 	for _, e := range p.ExtraFields {
 		v.addField(e.Name, Role(max(0, slices.Index(roleNames[:], e.Role))), true)
 	}
@@ -333,7 +333,7 @@ func (p *Profile) extend(v *vocabulary) {
 	}
 	for _, l := range p.Names.lists() {
 		for _, name := range l.names {
-			w := v.newWord(name) // whatever it means otherwise
+			w := &word{name: name} // whatever it means otherwise
 			w.profiled = true
 			l.apply(w)
 			v.static[name] = w

@@ -86,7 +86,6 @@ var foreignRoots = []string{"measCollecFile", "measData", "measInfo", "measValue
 // compared by pointer; words of one field share canon.
 type word struct {
 	name  string // as it stands in the file
-	id    uint32
 	field *fieldWord
 	ctx   ctxKind
 	sub   string // it is the name of this sub-record
@@ -133,19 +132,23 @@ func (c ctxKind) bit() uint64 {
 	return 1 << (maxKeys + uint(c))
 }
 
-// vocabulary holds the words of one Reader: those of the catalogue and profile,
-// and those it met.
-type vocabulary struct {
-	cat      *Catalogue
-	profile  *Profile
+// lexicon holds the words of a catalogue and, if there is one, a profile. It
+// does not change once it is made.
+type lexicon struct {
 	static   map[string]*word // exact names
 	squashed map[string]*word // spellings
-	dynamic  map[string]*word // every name met, bounded
 	keys     []*fieldWord
 	fields   map[string]*fieldWord // by abbreviation
-	nextID   uint32
-	touched  []*word // words with a count
-	others   int     // unknown fields beyond those
+}
+
+// vocabulary holds the words of one Reader: its lexicon, and the names it met.
+type vocabulary struct {
+	*lexicon
+	cat     *Catalogue
+	profile *Profile
+	dynamic map[string]*word // every name met, bounded
+	touched []*word          // words with a count
+	others  int              // unknown fields beyond those
 }
 
 // maxWords bounds the names that are remembered; a file with more of them is no
@@ -153,7 +156,20 @@ type vocabulary struct {
 const maxWords = 4096
 
 func newVocabulary(cat *Catalogue, p *Profile) *vocabulary {
-	v := &vocabulary{cat: cat, profile: p, static: map[string]*word{}, squashed: map[string]*word{}, dynamic: map[string]*word{}, fields: map[string]*fieldWord{}}
+	v := &vocabulary{cat: cat, profile: p, dynamic: map[string]*word{}}
+	if p == nil && cat.lexicon != nil {
+		v.lexicon = cat.lexicon()
+		return v
+	}
+	v.lexicon = newLexicon(cat)
+	if p != nil {
+		p.extend(v.lexicon)
+	}
+	return v
+}
+
+func newLexicon(cat *Catalogue) *lexicon {
+	v := &lexicon{static: map[string]*word{}, squashed: map[string]*word{}, fields: map[string]*fieldWord{}}
 	for _, d := range cat.Definitions() {
 		for _, s := range d.RowSets {
 			if s.Sub != "" {
@@ -188,13 +204,10 @@ func newVocabulary(cat *Catalogue, p *Profile) *vocabulary {
 	for _, n := range foreignRoots {
 		v.exact(n).foreign = true
 	}
-	if p != nil {
-		p.extend(v)
-	}
 	return v
 }
 
-func (v *vocabulary) addField(abbrev string, role Role, extra bool) *fieldWord {
+func (v *lexicon) addField(abbrev string, role Role, extra bool) *fieldWord {
 	f, ok := v.fields[abbrev]
 	if !ok {
 		f = &fieldWord{id: len(v.fields), abbrev: abbrev, role: role, key: -1, extra: extra}
@@ -212,28 +225,23 @@ func (v *vocabulary) addField(abbrev string, role Role, extra bool) *fieldWord {
 }
 
 // exact returns the word of a name that is compared as it is.
-func (v *vocabulary) exact(name string) *word {
+func (v *lexicon) exact(name string) *word {
 	w, ok := v.static[name]
 	if !ok {
-		w = v.newWord(name)
+		w = &word{name: name}
 		v.static[name] = w
 	}
 	return w
 }
 
 // loose returns the word of a spelling.
-func (v *vocabulary) loose(name string) *word {
+func (v *lexicon) loose(name string) *word {
 	w, ok := v.squashed[squash(name)]
 	if !ok {
-		w = v.newWord(name)
+		w = &word{name: name}
 		v.squashed[squash(name)] = w
 	}
 	return w
-}
-
-func (v *vocabulary) newWord(name string) *word {
-	v.nextID++
-	return &word{name: name, id: v.nextID}
 }
 
 // lookup returns the word of a local name.
@@ -252,18 +260,16 @@ func (v *vocabulary) lookup(name []byte) *word {
 // learn joins what a name means exactly with what its spelling means. An exact
 // field wins over a context: a catalogue that calls a counter "time" is right.
 func (v *vocabulary) learn(name string) *word {
-	w := v.newWord(name)
+	w := &word{name: name}
 	e, ok := v.static[name]
 	if ok && e.profiled {
-		id := w.id
 		*w = *e
-		w.name, w.id, w.count = name, id, 0
+		w.name = name
 		return w
 	}
 	if s, ok := v.squashed[squash(name)]; ok {
-		id := w.id
 		*w = *s
-		w.name, w.id, w.count = name, id, 0
+		w.name = name
 	}
 	if ok {
 		if e.field != nil {
@@ -312,8 +318,9 @@ func (v *vocabulary) namesRows(text []byte) bool {
 
 // composed returns the field whose name has two words, such as "data name".
 func (v *vocabulary) composed(a, b *word) *word {
-	if w, ok := v.static[a.name+" "+b.name]; ok && w.field != nil {
-		return w
+	name := a.name + " " + b.name
+	if w, ok := v.static[name]; ok && w.field != nil {
+		return v.lookup([]byte(name))
 	}
 	return nil
 }
