@@ -96,32 +96,37 @@ const (
 	opFinal
 )
 
-// literal is bytes that must be there.
+// literal is bytes that must be there. Up to 16 bytes, which is what stands
+// between two values, are compared as two words.
 type literal struct {
 	text        string
-	first, last uint64 // its first and last 8 bytes, if it has 8 to 16
-	short       bool   // it has
+	first, last uint64 // its first and last 8 bytes
+	mask        uint64 // which bytes of a word count, if it has less than 8; 0 if it has more than 16
+	second      int    // where its last 8 bytes begin
 }
 
 func newLiteral(b []byte) literal {
 	l := literal{text: string(b)}
-	if n := len(b); n >= 8 && n <= 16 {
-		l.short, l.first, l.last = true, binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[n-8:])
+	if n := len(b); n <= 16 {
+		var padded [16]byte
+		copy(padded[:], b)
+		l.second = max(n-8, 0)
+		l.mask = ^uint64(0) >> (64 - 8*min(n, 8))
+		l.first, l.last = binary.LittleEndian.Uint64(padded[:]), binary.LittleEndian.Uint64(padded[l.second:])
 	}
 	return l
 }
 
 // at tells whether the literal stands at b[p:].
 func (l *literal) at(b []byte, p int) bool {
-	n := len(l.text)
-	if len(b)-p < n {
-		return false
+	if len(b)-p < 16 {
+		return len(b)-p >= len(l.text) && string(b[p:p+len(l.text)]) == l.text
 	}
-	if l.short {
-		b = b[p : p+n]
-		return binary.LittleEndian.Uint64(b) == l.first && binary.LittleEndian.Uint64(b[n-8:]) == l.last
+	if l.mask != 0 {
+		b = b[p : p+16]
+		return (binary.LittleEndian.Uint64(b)^l.first|binary.LittleEndian.Uint64(b[l.second:])^l.last)&l.mask == 0
 	}
-	return string(b[p:p+n]) == l.text
+	return len(b)-p >= len(l.text) && string(b[p:p+len(l.text)]) == l.text
 }
 
 // newFile forgets what holds for one file only.
