@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"acctpull/internal/need"
 	"acctpull/ledger"
@@ -22,7 +23,10 @@ import (
 // The fault tests run this test binary again as a child that pulls once and says
 // on its standard output what was reported as stored. strace makes a call of the
 // child fail, or kills it there.
-const childVariable = "ACCTPULL_PULL_CHILD"
+const (
+	childVariable = "ACCTPULL_PULL_CHILD"
+	childOwner    = "child"
+)
 
 // childJob is what a child needs to know.
 type childJob struct {
@@ -44,7 +48,9 @@ func childPull(job string) int {
 	}
 	limits := patientLimits()
 	limits.BatchFiles = 5
-	o := Options{Data: j.Data, Ledger: l, Verify: verifyEnd, Owner: "child", Limits: limits,
+	// A write to the connection that fails can end in silence.
+	limits.Handshake, limits.Open, limits.Idle = 5*time.Second, 5*time.Second, 5*time.Second
+	o := Options{Data: j.Data, Ledger: l, Verify: verifyEnd, Owner: childOwner, Limits: limits,
 		Hooks: Hooks{OnFile: func(f File) {
 			if f.Outcome == Stored {
 				// Not write(2): that call may be the one that lies.
@@ -159,12 +165,19 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// childCommand is a child that is not started yet.
+func childCommand(job string, wrapper ...string) *exec.Cmd {
+	args := append(wrapper, os.Args[0])
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), childVariable+"="+job)
+	return cmd
+}
+
 // child runs this binary as a child, under a wrapper if there is one.
 func child(t *testing.T, job string, wrapper ...string) (string, error) {
 	t.Helper()
-	args := append(wrapper, os.Args[0])
-	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), childVariable+"="+job, "GOMAXPROCS=1")
+	cmd := childCommand(job, wrapper...)
+	cmd.Env = append(cmd.Env, "GOMAXPROCS=1")
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
 	err := cmd.Run()

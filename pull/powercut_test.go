@@ -1,13 +1,15 @@
 package pull
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +30,7 @@ func TestPowerCuts(t *testing.T) {
 		t.Run(fsType, func(t *testing.T) {
 			disk := powercut.New(t, fsType)
 			r := newRig(t, scpQuirks{})
+			r.server.accept()
 			want := make(map[string]string)
 			for i := range 60 {
 				content := strings.Repeat(fmt.Sprintf("line of %d\n", i), 1+i*20)
@@ -38,76 +41,95 @@ func TestPowerCuts(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.data = filepath.Join(disk.Dir, "data")
-			r.o.Limits.BatchFiles = 7
 			seed := rand.Uint64()
 			rng := rand.New(rand.NewPCG(seed, 0))
-			length := 300 * time.Millisecond
-			midway := 0
+			length, midway := 200*time.Millisecond, 0
 			for n := range cuts {
 				disk.Fresh()
 				if err := os.Mkdir(r.data, 0o750); err != nil {
 					t.Fatal(err)
 				}
-				r.openLedger()
-				tr := []Transport{SFTP, SCP}[n%2]
-				var mu sync.Mutex
-				reported := make(map[string]File)
-				r.o.Hooks.OnFile = func(f File) {
-					mu.Lock()
-					defer mu.Unlock()
-					if f.Outcome == Stored {
-						reported[f.Name] = f
-					}
+				r.target.Transport = []Transport{SFTP, SCP}[n%2]
+				where := fmt.Sprintf("seed %d, cut %d, %s", seed, n, r.target.Transport)
+				reported, took := pullUntilCut(t, r, disk, time.Duration(rng.Int64N(int64(length))))
+				if len(reported) == len(want) {
+					length = max(took, 20*time.Millisecond)
+				} else if len(reported) > 0 {
+					midway++
 				}
-				disk.Noise()
-				cut := make(chan error, 1)
-				time.AfterFunc(time.Duration(rng.Int64N(int64(length))), func() { cut <- disk.Cut() })
-				began := time.Now()
-				_, err := r.pull(tr)
-				if err == nil {
-					length = max(time.Since(began), 20*time.Millisecond)
-				}
-				if err := <-cut; err != nil {
-					t.Fatal(err)
-				}
-				_ = r.ledger.Close() // it cannot write any more
 				disk.Remount()
 				// A cut before anything was synced leaves not even that.
 				if err := os.MkdirAll(r.data, 0o750); err != nil {
 					t.Fatal(err)
 				}
-				r.openLedger()
-				r.o.Hooks.OnFile = nil
-				got := r.stored() // every stored row has its file, or this fails
-				for name, f := range reported {
-					if got[name] != want[name] {
-						t.Fatalf("seed %d, cut %d, %s: %s was reported as stored at %s and has %d bytes", seed, n, tr, name, f.Stored, len(got[name]))
-					}
-				}
-				act := newArchive(r.data, "router1").sealed()
-				if names, err := actNames(act); err == nil {
-					for _, name := range names {
-						if b, err := os.ReadFile(filepath.Join(act, name)); err != nil || string(b) != want[name] {
-							t.Fatalf("seed %d, cut %d, %s: %s is in act/ with %d bytes, %v", seed, n, tr, name, len(b), err)
-						}
-					}
-				}
-				if len(reported) > 0 && len(reported) < len(want) {
-					midway++
-				}
-				if _, err := Recover(context.Background(), r.o); err != nil {
-					t.Fatalf("seed %d, cut %d, %s: %v", seed, n, tr, err)
-				}
-				if _, err := r.pull(tr); err != nil {
-					t.Fatalf("seed %d, cut %d, %s: %v", seed, n, tr, err)
-				}
-				checkOnce(t, r, want, fmt.Sprintf("seed %d, cut %d, %s", seed, n, tr))
-				if err := r.ledger.Close(); err != nil {
-					t.Fatal(err)
-				}
+				checkAfterCut(t, r, want, reported, where)
 			}
 			t.Logf("seed %d: %d cuts, %d of them between the first and the last file", seed, cuts, midway)
 		})
+	}
+}
+
+// pullUntilCut runs a pull in a child, freezes it after a while, and cuts the
+// power. It returns what the child reported as stored, and how long it ran.
+func pullUntilCut(t *testing.T, r *rig, disk *powercut.Disk, after time.Duration) (reported []string, took time.Duration) {
+	t.Helper()
+	job, err := json.Marshal(childJob{Data: r.data, Target: r.target})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd := childCommand(string(job))
+	cmd.Stdout = &out
+	disk.Noise()
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	cut := make(chan error, 1)
+	time.AfterFunc(after, func() {
+		cut <- errors.Join(powercut.Freeze(cmd.Process), disk.Cut(), cmd.Process.Kill())
+	})
+	_ = cmd.Wait() // killed, or finished before
+	took = time.Since(began)
+	if err := <-cut; err != nil && !errors.Is(err, os.ErrProcessDone) {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out.String()) {
+		if name, ok := strings.CutPrefix(line, "S "); ok && strings.HasSuffix(name, "\n") {
+			reported = append(reported, strings.TrimSpace(name))
+		}
+	}
+	return reported, took
+}
+
+// checkAfterCut checks the promises, recovers, and pulls once more.
+func checkAfterCut(t *testing.T, r *rig, want map[string]string, reported []string, where string) {
+	t.Helper()
+	r.openLedger()
+	got := r.stored() // every stored row has its file, or this fails
+	for _, name := range reported {
+		if got[name] != want[name] {
+			t.Fatalf("%s: %s was reported as stored and has %d bytes", where, name, len(got[name]))
+		}
+	}
+	act := newArchive(r.data, "router1").sealed()
+	if names, err := actNames(act); err == nil {
+		for _, name := range names {
+			if b, err := os.ReadFile(filepath.Join(act, name)); err != nil || string(b) != want[name] {
+				t.Fatalf("%s: %s is in act/ with %d bytes, %v", where, name, len(b), err)
+			}
+		}
+	}
+	r.o.Owner = childOwner
+	if _, err := Recover(context.Background(), r.o); err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	if _, err := r.pull(r.target.Transport); err != nil {
+		t.Fatalf("%s: %v", where, err)
+	}
+	checkOnce(t, r, want, where)
+	if err := r.ledger.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 
