@@ -109,7 +109,7 @@ type claim struct {
 func TestCollectorKill(t *testing.T) {
 	kills := 10
 	if os.Getenv("ACCTPULL_PROOF") == "1" {
-		kills = 120
+		kills = 300
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -25,7 +25,7 @@ import (
 func TestPowerCutPull(t *testing.T) {
 	cuts := 3
 	if proof() {
-		cuts = 60
+		cuts = 100
 	}
 	for _, fsType := range []string{"ext4", "xfs"} {
 		t.Run(fsType, func(t *testing.T) { powerCuts(t, fsType, cuts) })
