@@ -207,6 +207,8 @@ func (r *Reader) giveWithAttributes(f, parent *frame, w *word, text []byte) erro
 func (r *Reader) giveValue(f, parent *frame, value int) (bool, error) {
 	own := r.fields[f.fields:]
 	if len(own) > 1 && f.w.field != nil && f.w.field.key >= 0 && f.unknowns > 0 && !parent.isRecord() {
+		parent.spent |= 1 << f.w.field.key
+		f.odd = true // a pattern would not tell the parent
 		return false, nil
 	}
 	fld := field{w: f.w, raw: own[value].raw, ident: own[value].ident}

@@ -37,6 +37,7 @@ type spot struct {
 	rec, header recordRef
 	sub, text   string
 	keys        uint64
+	record      bool // elements of an unknown kind belong to the element around them
 }
 
 // pattern is one learned form of a row.
@@ -124,7 +125,7 @@ func (l *literal) at(b []byte, p int) bool {
 	}
 	if l.mask != 0 {
 		b = b[p : p+16]
-		return (binary.LittleEndian.Uint64(b)^l.first|binary.LittleEndian.Uint64(b[l.second:])^l.last)&l.mask == 0
+		return ((binary.LittleEndian.Uint64(b)^l.first)|(binary.LittleEndian.Uint64(b[l.second:])^l.last))&l.mask == 0
 	}
 	return len(b)-p >= len(l.text) && string(b[p:p+len(l.text)]) == l.text
 }
@@ -187,7 +188,7 @@ func (p *fastPath) spotIn(r *Reader, f *frame) int {
 }
 
 func (r *Reader) spotOf(f *frame) spot {
-	return spot{f.at.rec, r.headerRec, f.at.sub, f.at.subText, f.at.keys | f.own&keyMask}
+	return spot{f.at.rec, r.headerRec, f.at.sub, f.at.subText, f.at.keys | f.own&keyMask, f.isRecord()}
 }
 
 // addSpot makes the inside of f a place where patterns are looked for.

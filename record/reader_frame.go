@@ -26,6 +26,7 @@ type frame struct {
 	at         scope
 	own        uint64 // object keys and contexts that stand on the element itself
 	lacked     uint64 // keys and contexts that rows inside would have inherited and did not find
+	spent      uint64 // keys that went to rows inside although they may have been its own
 	fields     int    // where its fields begin in Reader.fields
 	arena      int    // where its texts begin in Reader.arena
 	textAt     int    // where its own character data begin there

@@ -118,6 +118,9 @@ func (r *Reader) checkRow(f *frame, b *binding) error {
 	if clash := f.at.conflict & b.need &^ f.own; clash != 0 {
 		return r.bad(f, r.v.bitName(clash), nil, "stands twice, with different values, on an enclosing element")
 	}
+	if spent := f.spent & b.need &^ f.own; spent != 0 {
+		return r.bad(f, r.v.bitName(spent), nil, "stands in an element of its own with names nobody knows; make them extra fields in a profile")
+	}
 	for _, bad := range []*badContext{f.at.badTime, f.at.badFinal} {
 		if bad != nil {
 			return r.bad(f, bad.field, []byte(bad.text), bad.reason)
