@@ -267,6 +267,8 @@ func (x *xmlReader) Reset(src io.Reader, _ string) {
 
 func (x *xmlReader) ResetXML(src io.Reader, file string) { x.Reset(src, file) }
 
+func (x *xmlReader) Stats() record.Stats { return record.Stats{} }
+
 func (x *xmlReader) Header() record.Header {
 	return record.Header{Policy: x.doc.Policy, FileID: x.doc.FileID, Semantics: x.doc.Semantics}
 }

@@ -94,6 +94,13 @@ type FileResult struct {
 	Repeated int64
 	// Overflows counts numbers above 2^63-1.
 	Overflows int64
+	// Unknown counts the fields and sub-records that neither catalogue nor
+	// profile knows, UnknownNames are the first of their names. Those on
+	// records are kept in the column unknown_fields.
+	Unknown      int64
+	UnknownNames []string
+	// Empty counts counters that were there without content; they are NULL.
+	Empty int64
 	// Truncated tells that the file was cut off and salvaged.
 	Truncated bool
 }
@@ -139,6 +146,7 @@ type reader interface {
 	ResetXML(src io.Reader, file string)
 	Next(*record.Record) error
 	Header() record.Header
+	Stats() record.Stats
 }
 
 // New returns an Exporter. It touches no file.

@@ -47,6 +47,7 @@ type step struct {
 func (m *memReader) Reset(src io.Reader, file string)    { m.rest = m.files[file] }
 func (m *memReader) ResetXML(src io.Reader, file string) { m.Reset(src, file) }
 func (m *memReader) Header() record.Header               { return m.header }
+func (m *memReader) Stats() record.Stats                 { return record.Stats{} }
 
 func (m *memReader) Next(rec *record.Record) error {
 	if len(m.rest) == 0 {

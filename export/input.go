@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -157,6 +159,7 @@ func (f *inputFile) accept(truncated bool) (FileResult, error) {
 		Input: f.in, State: ledger.Exported, Records: c.records, Rejected: f.rejects.count,
 		Repeated: c.repeated, Overflows: c.overflows, Truncated: truncated,
 	}
+	f.unknown(&res)
 	var notes []string
 	note := func(n int64, format string) {
 		if n > 0 {
@@ -169,6 +172,8 @@ func (f *inputFile) accept(truncated bool) (FileResult, error) {
 	note(res.Rejected, "%d unusable records went to quarantine, the first: "+strings.ReplaceAll(f.rejects.first, "%", "%%"))
 	note(res.Repeated, "%d records repeat an object at the same or an earlier interval end")
 	note(res.Overflows, "%d numbers are above 2^63-1 and stand in the overflow column")
+	note(res.Unknown, "%d fields are not in the catalogue: "+strings.ReplaceAll(strings.Join(res.UnknownNames, " "), "%", "%%"))
+	note(res.Empty, "%d counters are empty and NULL in the dataset")
 	res.Reason = strings.Join(notes, "; ")
 	if !f.keep {
 		return res, nil
@@ -182,6 +187,23 @@ func (f *inputFile) accept(truncated bool) (FileResult, error) {
 		f.run.truncated[ledgerKey{f.in.Device, f.in.SHA256}] = true
 	}
 	return res, nil
+}
+
+// maxUnknownNames is how many names of unknown fields are reported of one file.
+const maxUnknownNames = 12
+
+// unknown books what the reader met and does not know.
+func (f *inputFile) unknown(res *FileResult) {
+	stats := f.run.x.reader.Stats()
+	res.Empty = stats.EmptyCounters
+	for _, names := range []map[string]int{stats.UnknownFields, stats.UnknownSubs} {
+		for _, name := range slices.Sorted(maps.Keys(names)) {
+			res.Unknown += int64(names[name])
+			if len(res.UnknownNames) < maxUnknownNames {
+				res.UnknownNames = append(res.UnknownNames, clip(name, maxText))
+			}
+		}
+	}
 }
 
 // rejects is the file of unusable records of one input.

@@ -215,11 +215,17 @@ func sums(t *testing.T, dir string) string {
 func TestInspectAndProfile(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "odd.xml")
-	check(t, os.WriteFile(file, []byte(`<export><job stamp="2026-01-02T03:04:05Z"><sio><svc>7</svc><sap>1/1/1:7</sap><ioo>5</ioo><wat>9</wat></sio></job></export>`), 0o640))
+	check(t, os.WriteFile(file, []byte(`<export><job end="2026-01-02T03:04:05Z"><sio><svc>7</svc><sap>1/1/1:7</sap><ioo>5</ioo><wat>9</wat></sio></job></export>`), 0o640))
 	profile := filepath.Join(dir, "profile.yaml")
 	expect(t, exitOK, []string{"wat", "sio"}, "inspect", file, "--profile-out", profile)
 	expect(t, exitUsage, []string{"exists"}, "inspect", file, "--profile-out", profile)
 	expect(t, exitOK, nil, "inspect", file, "--profile", profile, "--json")
+	out := filepath.Join(dir, "dataset")
+	expect(t, exitOK, []string{"1 records", "not in the catalogue: wat"}, "export", file, "--profile", profile, "--out", out)
+	rows := duck(t, "select unknown_fields::varchar, octets_offered_to_the_sap_ingress from read_parquet('"+out+"/*/date=*/*.parquet')")
+	if fmt.Sprint(rows) != "[[{wat=9} 5]]" {
+		t.Errorf("dataset holds %v", rows)
+	}
 }
 
 func TestVersionAndJSON(t *testing.T) {

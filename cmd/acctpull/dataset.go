@@ -71,9 +71,8 @@ func (f *readFlags) options() (record.ReaderOptions, error) {
 	return o, nil
 }
 
-// verifier reads a fetched file of a device to its end and counts its records.
-// Fields nobody knows are reported.
-func (a *app) verifier(device string, o record.ReaderOptions) func(context.Context, string) (int64, error) {
+// verifier reads a fetched file to its end and counts its records.
+func verifier(o record.ReaderOptions) func(context.Context, string) (int64, error) {
 	return func(ctx context.Context, path string) (n int64, err error) {
 		f, err := os.Open(path)
 		if err != nil {
@@ -86,7 +85,6 @@ func (a *app) verifier(device string, o record.ReaderOptions) func(context.Conte
 		if o.Salvage && errors.As(err, &file) && file.Truncated() {
 			err = nil
 		}
-		a.unknownFields(time.Now(), device, name, stats)
 		return stats.Records, err
 	}
 }
@@ -100,22 +98,6 @@ func finalName(path string) string {
 		}
 	}
 	return base
-}
-
-// unknownFields reports what the catalogue does not know. The records have it
-// all the same: nothing is dropped.
-func (a *app) unknownFields(now time.Time, device, file string, stats record.Stats) {
-	count := 0
-	names := slices.Concat(slices.Sorted(maps.Keys(stats.UnknownFields)), slices.Sorted(maps.Keys(stats.UnknownSubs)))
-	for _, n := range stats.UnknownFields {
-		count += n
-	}
-	for _, n := range stats.UnknownSubs {
-		count += n
-	}
-	if count > 0 {
-		a.events.Emit(event.UnknownFields(now, device, file, names[:min(len(names), 20)], int64(count)))
-	}
 }
 
 // ctxReader ends a long read when its context ends.
@@ -209,6 +191,9 @@ func (a *app) exportPending(ctx context.Context, s *store, reading record.Reader
 func (a *app) exportedFile(now time.Time, r export.FileResult) {
 	if r.State == ledger.Quarantined || r.Rejected > 0 {
 		a.events.Emit(event.FileQuarantined(now, r.Input.Device, r.Input.Name, r.Reason))
+	}
+	if r.Unknown > 0 {
+		a.events.Emit(event.UnknownFields(now, r.Input.Device, r.Input.Name, r.UnknownNames, r.Unknown))
 	}
 }
 

@@ -180,7 +180,7 @@ func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions,
 	return pull.Options{
 		Data:   s.root,
 		Ledger: s.ledger,
-		Verify: a.verifier(t.Device, reading),
+		Verify: verifier(reading),
 		Owner:  "acctpull", // the lock on the directory makes us the only one
 		Hooks:  a.pullHooks(t, p),
 		Getenv: func(name string) string { return a.env[name] },
