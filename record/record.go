@@ -57,7 +57,9 @@ type Record struct {
 	// Set tells the meaning of Values: Values[i] belongs to Set.Fields[i].
 	// It is never nil after Reader.Next.
 	Set *RowSet
-	// Sub is the sub-record name as it stands in the file.
+	// Sub is the sub-record name as it stands in the file, or as a profile
+	// translates it. If the file names none it is that of Set, or the name of
+	// the record's element if Set is not known either.
 	Sub string
 	// Policy is the accounting policy id given in the file, 0 if none is.
 	Policy int
