@@ -138,18 +138,20 @@ func (m *measured) check(b *testing.B, truth gen.Truth) {
 }
 
 // BenchmarkExportLarge exports one large file. The goal is 800,000 records per
-// CPU-second. Gunzip alone is measured beside it, for machines differ.
+// CPU-second. Gunzip alone is measured beside it, for machines differ: where the
+// goal was set, it is 3.8 times gunzip.
 func BenchmarkExportLarge(b *testing.B) {
 	truth, file := largeFile()
 	files := memFiles{}
 	in := files.add("", "act1011-20260102-000000.xml.gz", file)
 	x := newExporter(b, Options{Open: files.open})
 	var m measured
+	var z inflater
 	gunzip := 0.0
 	for i := range b.N {
 		in.Device = fmt.Sprint("gen-", i) // another batch each time
 		m.export(b, x, in)
-		gunzip += cpuOf(b, func() error { return inflate(file) })
+		gunzip += cpuOf(b, func() error { return z.run(file) })
 	}
 	m.check(b, truth)
 	b.ReportMetric(0, "ns/op")
@@ -160,13 +162,15 @@ func BenchmarkExportLarge(b *testing.B) {
 	b.ReportMetric(float64(truth.XML)/float64(truth.Gzip), "gzip-ratio")
 }
 
-// BenchmarkExportSmall exports 3,000 files of 60 KB of XML in one batch. The goal is
-// 3,000 files per CPU-second.
+// BenchmarkExportSmall exports 3,000 files of 60 KB of XML in one batch. The goal
+// is 3,000 files per CPU-second; where it was set, 4.3 times gunzip.
 func BenchmarkExportSmall(b *testing.B) {
 	truth, contents := smallFiles()
 	files := memFiles{}
 	x := newExporter(b, Options{Open: files.open})
 	var m measured
+	var z inflater
+	gunzip := 0.0
 	for pass := range b.N {
 		var inputs []ledger.Input
 		for device := range smallDevices {
@@ -175,12 +179,21 @@ func BenchmarkExportSmall(b *testing.B) {
 			}
 		}
 		m.export(b, x, inputs...)
+		gunzip += cpuOf(b, func() error {
+			for _, in := range inputs {
+				if err := z.run(files[in.SHA256]); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
 	}
 	m.check(b, truth)
 	n := float64(b.N) * smallContents * smallDevices
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(n/m.cpu, "files/CPU-s")
 	b.ReportMetric(float64(m.records)/m.cpu, "records/CPU-s")
+	b.ReportMetric(m.cpu/gunzip, "×gunzip")
 	b.ReportMetric(float64(truth.XML)/float64(truth.Files)/1e3, "XML-KB/file")
 }
 
@@ -194,15 +207,16 @@ func cpuOf(b testing.TB, f func() error) float64 {
 	return cpuSeconds(b) - start
 }
 
-// inflate decompresses a file and drops it.
-func inflate(file []byte) error {
-	r, err := gzip.NewReader(bytes.NewReader(file))
-	if err != nil {
-		return err
-	}
-	buf := make([]byte, 64<<10)
+// inflater decompresses files and drops them.
+type inflater struct {
+	r   gzip.Reader
+	buf [64 << 10]byte
+}
+
+func (f *inflater) run(file []byte) error {
+	err := f.r.Reset(bytes.NewReader(file))
 	for err == nil {
-		_, err = r.Read(buf)
+		_, err = f.r.Read(f.buf[:])
 	}
 	if err != io.EOF {
 		return err
