@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -124,9 +125,24 @@ func (d *Disk) Quiet() {
 
 func (d *Disk) mountImage() {
 	d.t.Helper()
-	d.run(d.mount, "-o", "loop", d.image, d.Dir)
-	d.up = true
+	// Tests of several packages run at once, and between the moment mount(8)
+	// finds a free loop device and the moment it takes it, another one may.
+	var out []byte
+	var err error
+	for range mountTries {
+		if out, err = exec.Command(d.mount, "-o", "loop", d.image, d.Dir).CombinedOutput(); err == nil {
+			d.up = true
+			return
+		}
+		time.Sleep(mountPause)
+	}
+	d.t.Fatalf("mount %s: %v\n%s", d.image, err, out)
 }
+
+const (
+	mountTries = 10
+	mountPause = 50 * time.Millisecond
+)
 
 func (d *Disk) unmount() {
 	d.t.Helper()
