@@ -157,7 +157,7 @@ func (m *rowMaker) document(rows int) string {
 // The fast path and the full one agree on documents that are made to tell them
 // apart.
 func TestFastPathAgrees(t *testing.T) {
-	seed, documents := uint64(1), 1000
+	seed, documents := uint64(1), 600
 	if os.Getenv("ACCTPULL_PROOF") == "1" {
 		documents = 20_000
 	}
