@@ -54,9 +54,9 @@ func powerCuts(t *testing.T, fsType string, cuts int) {
 		stderr, err := cmd.StderrPipe()
 		check(t, err)
 		check(t, cmd.Start())
+		before := len(claimed)
 		var reading sync.WaitGroup
 		reading.Go(func() { readClaims(stderr, claimed) })
-		before := len(claimed)
 		time.Sleep(time.Duration(rng.Int64N(int64(bound)))) // the moment of the cut is the input of this test
 		check(t, powercut.Freeze(cmd.Process))
 		check(t, disk.Cut())
