@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/gzip"
 	"golang.org/x/crypto/ssh"
 
 	"acctpull/internal/actserver"
@@ -253,4 +255,24 @@ func TestDeviceAway(t *testing.T) {
 	if code != exitFailed {
 		t.Errorf("exit code %d: %s", code, ctx)
 	}
+}
+
+// A file that is whole and does not say which record it is: it is archived, it
+// is not exported by a guess, and the message says how to name it.
+func TestFileOfUnknownMeaning(t *testing.T) {
+	d := newDevice(t, nil)
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write([]byte(`<x><t end="2026-01-02T03:04:05Z"><aeo><pId>1/1/1</pId><mId>1</mId><of>5</of><od>0</od></aeo></t></x>`))
+	check(t, err)
+	check(t, z.Close())
+	const name = "act1011-20260102-030405.xml.gz"
+	check(t, os.WriteFile(filepath.Join(d.act, name), b.Bytes(), 0o640))
+	out := filepath.Join(t.TempDir(), "data")
+	expect(t, exitPartly, []string{"quarantined", "--record"}, d.pullArgs(out)...)
+	kept := filepath.Join(out, "devices", "dut", "act", name)
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("the file is not in the archive: %v", err)
+	}
+	expect(t, exitOK, []string{"access-egress-octets"}, "export", kept, "--record", "access-egress-octets", "--out", filepath.Join(out, "named"))
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -71,18 +72,27 @@ func (f *readFlags) options() (record.ReaderOptions, error) {
 	return o, nil
 }
 
-// verifier reads a fetched file to its end and counts its records.
+// verifier reads a fetched file to its end and counts its records. A file that
+// is whole and whose meaning cannot be told is kept: a profile may tell it.
 func verifier(o record.ReaderOptions) func(context.Context, string) (int64, error) {
+	readers := sync.Pool{New: func() any { return record.NewReader(o) }}
 	return func(ctx context.Context, path string) (n int64, err error) {
 		f, err := os.Open(path)
 		if err != nil {
 			return 0, err
 		}
 		defer func() { err = errors.Join(err, f.Close()) }()
+		r := readers.Get().(*record.Reader)
+		defer readers.Put(r)
 		name := finalName(path)
-		stats, err := record.Verify(&ctxReader{ctx, f}, name, o)
+		if src := (&ctxReader{ctx, f}); strings.HasSuffix(name, ".xml") {
+			r.ResetXML(src, name)
+		} else {
+			r.Reset(src, name)
+		}
+		stats, err := r.Verify()
 		var file *record.FileError
-		if o.Salvage && errors.As(err, &file) && file.Truncated() {
+		if errors.As(err, &file) && (file.Kind == record.KindShape || o.Salvage && file.Truncated()) {
 			err = nil
 		}
 		return stats.Records, err
