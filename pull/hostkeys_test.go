@@ -38,7 +38,7 @@ func certFor(t *testing.T, ca, key ssh.Signer, principal string, until time.Time
 	return s
 }
 
-// The matrix of reliability.md 9 H6.
+// The matrix: key types by known, unknown, changed, revoked, certified.
 func TestHostKeys(t *testing.T) {
 	ed, ed2, rsa1, ca := edKey(t), edKey(t), rsaKey(t), edKey(t)
 	later, earlier := time.Now().Add(time.Hour), time.Now().Add(-time.Hour)

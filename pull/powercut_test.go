@@ -22,7 +22,7 @@ import (
 // in act/ is empty or torn; after recovery and one more run every file is stored
 // exactly once.
 func TestPowerCuts(t *testing.T) {
-	cuts := 6
+	cuts := 3
 	if os.Getenv("ACCTPULL_PROOF") == "1" {
 		cuts = 100
 	}

@@ -72,7 +72,7 @@ func (s *Server) refused(r Refusal) {
 	}
 }
 
-// maxPeerText bounds text that came from a peer (reliability.md section 10).
+// maxPeerText bounds text that came from a peer.
 const maxPeerText = 256
 
 // quote makes text from a peer safe to print: bounded and escaped.

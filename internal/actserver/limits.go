@@ -10,12 +10,11 @@ import (
 	"time"
 )
 
-// rekeyBytes is the amount of data after which session keys are renewed
-// (reliability.md section 10).
+// rekeyBytes is the amount of data after which session keys are renewed.
 const rekeyBytes = 1 << 30
 
 // Limits bound what clients can take. A zero field means its default, which is
-// written beside it (reliability.md section 10; the shape is OpenSSH's
+// written beside it (the shape is that of OpenSSH's
 // MaxStartups and PerSourcePenalties).
 type Limits struct {
 	// LoginGrace is the time from connection to login: 30 s.

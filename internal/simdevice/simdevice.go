@@ -174,7 +174,7 @@ func (d *Device) serverOptions(key ssh.Signer) actserver.Options {
 	return o
 }
 
-// legacyAlgorithms is the first row of the table in reliability.md section 5.2.
+// legacyAlgorithms is what an old device offers: SHA-1 and CBC only.
 func legacyAlgorithms() *ssh.Algorithms {
 	return &ssh.Algorithms{
 		KeyExchanges:   []string{ssh.InsecureKeyExchangeDH14SHA1, ssh.InsecureKeyExchangeDH1SHA1},
