@@ -220,7 +220,10 @@ func (s *scanner) qualified(tag []byte, from, to int) (name, error) {
 	return name{full, local}, nil
 }
 
-func sampleAt(b []byte, i int) []byte { return b[i:min(len(b), i+16)] }
+// sampleBytes is how much of a document an error shows.
+const sampleBytes = 16
+
+func sampleAt(b []byte, i int) []byte { return b[i:min(len(b), i+sampleBytes)] }
 
 func skipSpace(b []byte, i int) int {
 	for i < len(b) && isSpace(b[i]) {

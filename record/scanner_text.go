@@ -86,6 +86,7 @@ func (s *scanner) skipOutside() error {
 		if s.rootClosed {
 			where = "after"
 		}
+		s.have(sampleBytes) // the message is the same however the bytes arrive
 		return s.fail(0, "text %s the root element: %q", where, sampleAt(s.buf[:s.end], s.pos))
 	}
 	return s.checkBetween()
