@@ -14,7 +14,7 @@ race:
 
 # Speed, as ratios against a baseline in the same run. Nothing here is a test.
 bench:
-	go test -run '^$$' -bench . -benchtime 3x -timeout 30m ./record ./export ./policy ./retention ./ledger
+	go test -run '^$$' -bench . -benchtime 3x -timeout 30m ./record ./export ./policy ./retention ./ledger ./pull
 
 # The generated documents: data dictionary, configuration reference, events, schema.
 docs:
