@@ -251,6 +251,9 @@ func (a *app) rebuild(ctx context.Context, s *store) error {
 			if err := removeOutputs(s.dataset, b.Outputs); err != nil {
 				return err
 			}
+			for _, src := range b.Sources {
+				fmt.Fprintf(a.stderr, "acctpull: %s of %s was published in part only; it has to be exported again\n", safe(src.Name), safe(src.Device))
+			}
 			continue
 		}
 		for _, o := range b.Outputs {
