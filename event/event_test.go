@@ -3,6 +3,7 @@ package event
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -14,6 +15,8 @@ import (
 )
 
 var noon = time.Date(2026, 1, 2, 12, 0, 0, 123456789, time.UTC)
+
+var errFull = errors.New("no space left on device")
 
 // examples has one event of every constructor, in the order of Own.
 func examples() []Event {
@@ -33,8 +36,18 @@ func examples() []Event {
 		SweepRefused(noon, "/flash/act", 300, "the clock jumped by 8760h0m0s"),
 		FileServed(noon, "act1011-20260102-030405.xml.gz", "puller", "192.0.2.7:50022", "sftp", 1234),
 		AccessRefused(noon, "192.0.2.66:50022", "root", "login", "permission denied"),
+		PolicyDown(noon, 11, 1, errFull),
+		PolicyUp(noon, 11, 1),
+		ObjectMissing(noon, 11, "SAP 1/1/1:100", "there is no such link"),
+		ObjectFound(noon, 11, "SAP 1/1/1:100"),
+		CountersRestarted(noon, 11, "SAP 1/1/1:100", "the link was made anew"),
+		RecoveryFailed(noon, errFull),
+		SpaceContention(noon, 11, 1, "/flash/cf1", errFull),
+		AdminLocFailed(noon, 11, 1, "/flash/cf1", errFull),
+		BackupLocFailed(noon, 11, 1, "/flash/cf2", errFull),
 		FileRollover(noon, 11, 1, "act1101-20260102-110000.xml.gz", 61234),
-		DataLoss(noon, 11, 42, "the interval ended while the file was being written"),
+		FileDeleted(noon, 11, 1, "act1101-20260102-110000.xml.gz", "/flash/cf1", "no space left on device"),
+		DataLoss(noon, 11, 1, 100, 58, 3, errors.New("the interval was not finished when the next one began")),
 	}
 }
 

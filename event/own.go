@@ -53,7 +53,17 @@ const (
 	sweepRefused
 	fileServed
 	accessRefused
+	policyDown
+	policyUp
+	objectMissing
+	objectFound
+	countersRestarted
+	recoveryFailed
+	spaceContention
+	adminLocFailed
+	backupLocFailed
 	fileRollover
+	fileDeleted
 	dataLoss
 )
 
@@ -105,7 +115,7 @@ var own = [...]Definition{
 	fileExpired: {Acctpull, 2012, "fileExpired", Indeterminate, Main,
 		"File $file$ was deleted: $reason$",
 		[]string{"policy", "file_id", "file", "reason"},
-		"The retention of the file had ended. Deletion for lack of space is another event of the device model, which acctpull does not do."},
+		"The retention of the file had ended. Deletion for lack of space is tmnxLogFileDeleted."},
 	sweepRefused: {Acctpull, 2013, "sweepRefused", Major, Main,
 		"The retention sweep of $subject$ refused to delete $files$ files: $reason$",
 		[]string{"files", "reason"},
@@ -118,14 +128,54 @@ var own = [...]Definition{
 		"A client at $address$ was refused: $reason$",
 		[]string{"address", "user", "what", "reason"},
 		"A connection, login or request to the read-only server was turned down. Many of them from one address are an attack or a misconfigured collector."},
+	policyDown: {Acctpull, 2016, "policyDown", Major, Main,
+		"Accounting policy $policy$ is operationally down: $reason$",
+		[]string{"policy", "file_id", "reason"},
+		"The records of the policy cannot be written. What was written before is kept; counters go on counting, records of these intervals are lost. It ends with policyUp."},
+	policyUp: {Acctpull, 2017, "policyUp", Cleared, Main,
+		"Accounting policy $policy$ is operationally up again",
+		[]string{"policy", "file_id"},
+		"Records of the policy are written again. It clears policyDown."},
+	objectMissing: {Acctpull, 2018, "objectMissing", Minor, Main,
+		"$object$ of policy $policy$ cannot be read: $reason$",
+		[]string{"policy", "object", "reason"},
+		"An object of the configuration has no counters now. The other objects are collected. It is told once and ends with objectFound."},
+	objectFound: {Acctpull, 2019, "objectFound", Cleared, Main,
+		"$object$ of policy $policy$ can be read again",
+		[]string{"policy", "object"},
+		"It clears objectMissing."},
+	countersRestarted: {Acctpull, 2020, "countersRestarted", Warning, Main,
+		"The counters of $object$ of policy $policy$ began again: $reason$",
+		[]string{"policy", "object", "reason"},
+		"The object was made anew or its counters were reset: the values before and after cannot be subtracted from each other."},
+	recoveryFailed: {Acctpull, 2021, "recoveryFailed", Major, Main,
+		"Files of an earlier run could not be brought to order: $reason$",
+		[]string{"reason"},
+		"Files that an earlier run left open are still in act-collect/. Collecting goes on. They are tried again at the next start."},
+	spaceContention: {Logger, 2005, "tmnxLogSpaceContention", Major, Main,
+		"There is no room for a file of policy $policy$ at $location$: $reason$",
+		[]string{"policy", "file_id", "location", "reason"},
+		"The location has no room for the next file or the next records. Expired files are deleted first, then closed files from the oldest on; each of those has its own tmnxLogFileDeleted. The severity and the text are ours."},
+	adminLocFailed: {Logger, 2006, "tmnxLogAdminLocFailed", Minor, Main,
+		"The location $location$ of policy $policy$ takes no file: $reason$",
+		[]string{"policy", "file_id", "location", "reason"},
+		"No file could be made at the configured location. The backup location is tried, if there is one. The severity and the text are ours."},
+	backupLocFailed: {Logger, 2007, "tmnxLogBackupLocFailed", Major, Main,
+		"The backup location $location$ of policy $policy$ takes no file: $reason$",
+		[]string{"policy", "file_id", "location", "reason"},
+		"No file could be made at the backup location either: the policy goes operationally down. The severity and the text are ours."},
 	fileRollover: {Logger, 2008, "tmnxLogFileRollover", Indeterminate, Main,
 		"Accounting file $file$ of policy $policy$ is closed ($bytes$ bytes)",
 		[]string{"policy", "file_id", "file", "bytes"},
 		"A file was sealed and moved to act/, where it never changes again. The severity and the text are ours: the device documentation does not give them."},
+	fileDeleted: {Logger, 2009, "tmnxLogFileDeleted", Major, Main,
+		"File $file$ was deleted at $location$ to make room: $reason$",
+		[]string{"policy", "file_id", "file", "location", "reason"},
+		"A closed file was deleted by space contention, not by its retention (that is fileExpired). If nobody had fetched it, its records are lost. The severity and the text are ours."},
 	dataLoss: {Logger, 2014, "tmnxLogAccountingDataLoss", Major, Main,
 		"Accounting data loss occurred for $subject$.",
-		[]string{"policy", "records", "reason"},
-		"Records of a collection interval could not be written in time or at all and are missing. Text and severity are those of the device."},
+		[]string{"policy", "file_id", "objects", "records", "count", "reason"},
+		"Records of a collection interval could not be written in time or at all and are missing: of the number of objects that the policy collects, the number of records was written. count is how many intervals of the policy are incomplete so far. Text and severity are those of the device."},
 }
 
 // make fills in a definition. values are those of d.Params, in order.
@@ -231,9 +281,71 @@ func FileRollover(now time.Time, policy, fileID int, file string, bytes int64) E
 	return own[fileRollover].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), file, decimal(bytes))
 }
 
-// DataLoss: records of a policy are missing, for the reason given.
-func DataLoss(now time.Time, policy int, records int64, reason string) Event {
-	return own[dataLoss].make(now, policySubject(policy), strconv.Itoa(policy), decimal(records), reason)
+// FileDeleted: space contention deleted a closed file at a location, for the
+// reason given.
+func FileDeleted(now time.Time, policy, fileID int, file, location, reason string) Event {
+	return own[fileDeleted].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), file, location, reason)
+}
+
+// SpaceContention: a location has no room for what a policy has to write.
+func SpaceContention(now time.Time, policy, fileID int, location string, err error) Event {
+	return own[spaceContention].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), location, text(err))
+}
+
+// AdminLocFailed: the configured location of a policy takes no file.
+func AdminLocFailed(now time.Time, policy, fileID int, location string, err error) Event {
+	return own[adminLocFailed].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), location, text(err))
+}
+
+// BackupLocFailed: the backup location of a policy takes no file.
+func BackupLocFailed(now time.Time, policy, fileID int, location string, err error) Event {
+	return own[backupLocFailed].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), location, text(err))
+}
+
+// DataLoss: an interval of a policy over a number of objects is incomplete; of
+// it, records are written. count is how many such intervals there were so far.
+func DataLoss(now time.Time, policy, fileID, objects, records int, count uint64, err error) Event {
+	return own[dataLoss].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID),
+		strconv.Itoa(objects), strconv.Itoa(records), strconv.FormatUint(count, 10), text(err))
+}
+
+// PolicyDown: the records of a policy cannot be written.
+func PolicyDown(now time.Time, policy, fileID int, err error) Event {
+	return own[policyDown].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), text(err))
+}
+
+// PolicyUp: the records of a policy can be written again.
+func PolicyUp(now time.Time, policy, fileID int) Event {
+	return own[policyUp].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID))
+}
+
+// ObjectMissing: an object of a policy cannot be read, for the reason given.
+func ObjectMissing(now time.Time, policy int, object, reason string) Event {
+	return own[objectMissing].make(now, object, strconv.Itoa(policy), object, reason)
+}
+
+// ObjectFound: an object of a policy can be read again.
+func ObjectFound(now time.Time, policy int, object string) Event {
+	return own[objectFound].make(now, object, strconv.Itoa(policy), object)
+}
+
+// CountersRestarted: the counters of an object of a policy began again; reason
+// says how that was seen.
+func CountersRestarted(now time.Time, policy int, object, reason string) Event {
+	return own[countersRestarted].make(now, object, strconv.Itoa(policy), object, reason)
+}
+
+// RecoveryFailed: files of an earlier run are still open.
+func RecoveryFailed(now time.Time, err error) Event {
+	return own[recoveryFailed].make(now, "recovery", text(err))
+}
+
+// text is that of an error, "unknown" for none.
+func text(err error) string {
+	if err == nil {
+		return "unknown"
+	}
+	return err.Error()
 }
 
 func policySubject(policy int) string { return "accounting policy " + strconv.Itoa(policy) }

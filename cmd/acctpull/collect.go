@@ -5,19 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"acctpull/event"
+	"acctpull/internal/agent"
 	"acctpull/internal/durable"
 	"acctpull/policy"
 	"acctpull/retention"
-	"acctpull/rollover"
 )
 
 type collectFlags struct {
@@ -56,7 +53,7 @@ are offered by SCP and SFTP.`,
 	return c
 }
 
-func (a *app) collect(ctx context.Context, f collectFlags) (err error) {
+func (a *app) collect(ctx context.Context, f collectFlags) error {
 	text, err := os.ReadFile(f.config)
 	if err != nil {
 		return usagef("", "read configuration: %w", err)
@@ -73,31 +70,20 @@ func (a *app) collect(ctx context.Context, f collectFlags) (err error) {
 		_, err := fmt.Fprintf(a.stdout, "%s: %s in service\n", f.config, policies(len(set.Plan())))
 		return err
 	}
-	locks, err := lockLocations(set)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		for _, l := range locks {
-			err = errors.Join(err, l.Release())
-		}
-	}()
-	source, err := policy.NewSource(set)
-	if err != nil {
-		return err
-	}
 	location := time.UTC
 	if f.localTime {
 		location = time.Local
 	}
-	c, err := policy.NewCollector(policy.Options{Set: set, Source: source, Location: location, Hooks: a.collectorHooks()})
+	c, err := agent.New(agent.Options{Set: set, Zone: location, Rule: rule, Events: a.events})
 	if err != nil {
 		return err
 	}
 	if f.once {
-		return a.collectOnce(ctx, set, c)
+		return c.Once(ctx, func(in policy.Interval) {
+			fmt.Fprintf(a.stdout, "policy %d %s: %d records of %d objects, %d missing\n", in.Policy, in.Record, in.Records, in.Objects, in.Missing)
+		})
 	}
-	return a.collectForEver(ctx, f, set, c, rule, location)
+	return a.collectForEver(ctx, f, c)
 }
 
 func policies(n int) string {
@@ -107,65 +93,16 @@ func policies(n int) string {
 	return strconv.Itoa(n) + " accounting policies"
 }
 
-// locations lists the different locations of file-ids.
-func locations(files []policy.FileID) []string {
-	var all []string
-	for _, f := range files {
-		if !slices.Contains(all, f.Location) {
-			all = append(all, f.Location)
-		}
-	}
-	return all
-}
-
-// lockLocations keeps a second collector out of every location.
-func lockLocations(set *policy.Set) ([]*durable.Lock, error) {
-	var locks []*durable.Lock
-	for _, location := range locations(set.Config().FileIDs) {
-		err := durable.MkdirAll(location)
-		if err == nil {
-			var l *durable.Lock
-			if l, err = durable.AcquireLock(filepath.Join(location, ".acctpull.lock")); err == nil {
-				locks = append(locks, l)
-				continue
-			}
-		}
-		for _, l := range locks {
-			err = errors.Join(err, l.Release())
-		}
-		return nil, err
-	}
-	return locks, nil
-}
-
-// collectOnce collects every policy one time and closes its file.
-func (a *app) collectOnce(ctx context.Context, set *policy.Set, c *policy.Collector) error {
-	recovered, err := c.Recover(time.Now())
-	if err != nil {
-		return err
-	}
-	a.recovered(time.Now(), recovered)
-	var errs []error
-	for _, p := range set.Plan() {
-		in, err := c.Collect(ctx, p.Policy.ID, time.Now())
-		if err != nil {
-			errs = append(errs, err)
-		}
-		fmt.Fprintf(a.stdout, "policy %d %s: %d records of %d objects, %d missing\n", in.Policy, in.Record, in.Records, in.Objects, in.Missing)
-	}
-	return errors.Join(append(errs, c.Close())...)
-}
-
-// collectForEver runs the collector, the hourly sweeps and the server until the
-// program is told to stop.
-func (a *app) collectForEver(ctx context.Context, f collectFlags, set *policy.Set, c *policy.Collector, rule retention.Kind, location *time.Location) error {
+// collectForEver runs the agent and the server until the program is told to
+// stop.
+func (a *app) collectForEver(ctx context.Context, f collectFlags, c *agent.Agent) error {
 	var jobs []func(context.Context) error
 	if f.serve.listen != "" {
-		files := set.Config().FileIDs
+		files := c.Set().Config().FileIDs
 		if len(files) == 0 {
 			return usagef("", "--listen: the configuration has no file-id to serve")
 		}
-		if l := locations(files); len(l) > 1 {
+		if l := agent.Locations(files); len(l) > 1 {
 			return usagef("run acctpull serve-act for each location", "--listen serves one location, the configuration has %s and %s", l[0], l[1])
 		}
 		if err := durable.MkdirAll(files[0].ArchiveDir()); err != nil {
@@ -177,16 +114,7 @@ func (a *app) collectForEver(ctx context.Context, f collectFlags, set *policy.Se
 		}
 		jobs = append(jobs, func(ctx context.Context) error { return server.Serve(ctx, ln) })
 	}
-	jobs = append(jobs, c.Run, func(ctx context.Context) error {
-		files := set.Config().FileIDs
-		retention.Run(ctx, retention.DefaultEvery, func(ctx context.Context, now time.Time) {
-			for _, l := range locations(files) {
-				a.sweepLocation(ctx, l, files, rule, location, now)
-			}
-		})
-		return nil
-	})
-	return together(ctx, jobs)
+	return together(ctx, append(jobs, c.Run))
 }
 
 // together runs jobs until all have ended; the first that ends early ends the
@@ -204,42 +132,4 @@ func together(ctx context.Context, jobs []func(context.Context) error) error {
 	}
 	running.Wait()
 	return errors.Join(errs...)
-}
-
-// collectorHooks turns what the collector does into events.
-func (a *app) collectorHooks() policy.Hooks {
-	return policy.Hooks{
-		OnFile: func(f rollover.File) {
-			n := f.Size
-			if st, err := f.Stat(); err == nil {
-				n = st.Size
-			}
-			a.events.Emit(event.FileRollover(time.Now(), f.Name.ID, f.Name.FileID, f.Name.String(), n))
-		},
-		OnDataLoss: func(d policy.DataLoss) {
-			a.events.Emit(event.DataLoss(time.Now(), d.Policy, int64(d.Objects-d.Records), errorText(d.Err)))
-		},
-		OnState: func(s policy.State) {
-			if !s.Up {
-				a.events.Emit(event.DataLoss(time.Now(), s.Policy, 0, "the policy is operationally down: "+errorText(s.Err)))
-			}
-		},
-	}
-}
-
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
-}
-
-// recovered reports what a crash had left.
-func (a *app) recovered(now time.Time, r rollover.Recovered) {
-	for _, f := range r.Sealed {
-		a.events.Emit(event.FileRecovered(now, f.Name.ID, f.Name.FileID, f.Name.String(), "completed and sealed"))
-	}
-	for _, f := range r.Torn {
-		a.events.Emit(event.FileRecovered(now, f.Name.ID, f.Name.FileID, f.Name.String(), "it holds no whole entry; kept in torn/"))
-	}
 }

@@ -16,6 +16,7 @@ import (
 
 	"acctpull/export"
 	"acctpull/internal/actserver"
+	"acctpull/internal/agent"
 	"acctpull/internal/durable"
 	"acctpull/internal/simdevice"
 	"acctpull/policy"
@@ -350,8 +351,8 @@ func (d *demonstration) sweep(ctx context.Context) error {
 	later := time.Now().Add(12 * demoTick)
 	for _, dev := range d.devices {
 		f := dev.set.Config().FileIDs[0]
-		rule := retention.Rule{Kind: retention.CreatedRolloverRetention, Rollover: 24 * demoMinute, Retention: 14 * demoTick}
-		o := sweepOptions(f.Location, rule)
+		o := agent.SweepOptions(f.Location)
+		o.Rule = retention.Rule{Kind: retention.CreatedRolloverRetention, Rollover: 24 * demoMinute, Retention: 14 * demoTick}
 		o.ClockFile = "" // the demonstration's clock runs faster than this machine's
 		result, err := retention.Sweep(ctx, o, later)
 		if err != nil {

@@ -9,7 +9,8 @@ import (
 	"acctpull/pull"
 )
 
-// This file is the one place where what the rooms report becomes an event.
+// This file is where what the rooms of the central side and the server report
+// becomes an event; those of the device side are in internal/agent.
 
 // pullHooks turns what happens on one device into events and progress.
 func (a *app) pullHooks(t pull.Target, p *progress) pull.Hooks {
@@ -69,4 +70,11 @@ func (a *app) serverHooks() actserver.Hooks {
 			a.events.Emit(event.AccessRefused(time.Now(), r.Remote.String(), r.User, r.What, errorText(r.Err)))
 		},
 	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"acctpull/event"
+	"acctpull/internal/agent"
 	"acctpull/policy"
 	"acctpull/retention"
 	"acctpull/rollover"
@@ -64,18 +62,21 @@ func (a *app) sweep(ctx context.Context, f sweepFlags, dir string) error {
 	if err != nil {
 		return err
 	}
-	o := sweepOptions(dir, retention.Rule{Kind: kind, Retention: f.retention, Rollover: f.rollover})
+	o := agent.SweepOptions(dir)
+	o.Rule = retention.Rule{Kind: kind, Retention: f.retention, Rollover: f.rollover}
 	if err := o.Rule.Validate(); err != nil {
 		return &usageError{err: err}
 	}
 	o.Force, o.ConfirmClock = f.force, f.clock
-	o.OnRemove = a.expired
+	o.OnRemove = func(f rollover.File) { a.events.Emit(agent.Expired(time.Now(), f)) }
 	now := time.Now()
 	if f.dryRun {
 		return a.dryRun(o, now)
 	}
 	result, err := retention.Sweep(ctx, o, now)
-	a.sweepRefused(now, o.Dirs.Archive, result, err)
+	if err != nil {
+		a.events.Emit(agent.SweepRefused(now, o.Dirs.Archive, result, err))
+	}
 	if a.json {
 		err = errors.Join(err, a.printJSON(result))
 	} else {
@@ -83,16 +84,6 @@ func (a *app) sweep(ctx context.Context, f sweepFlags, dir string) error {
 			o.Dirs.Archive, result.Files, result.Removed, size(result.Bytes), result.Files-result.Expired+result.Protected, result.Left+result.Failed, result.Foreign)
 	}
 	return err
-}
-
-// sweepOptions are the sweeps of a location: act/ and act-collect/ below it.
-func sweepOptions(location string, rule retention.Rule) retention.Options {
-	return retention.Options{
-		Dirs:      rollover.Dirs{Collect: filepath.Join(location, policy.CollectDir), Archive: filepath.Join(location, policy.ArchiveDir)},
-		Rule:      rule,
-		ClockFile: filepath.Join(location, ".acctpull.clock"),
-		OwnClock:  true,
-	}
 }
 
 // dryRun prints the decision about every file.
@@ -130,33 +121,4 @@ func (a *app) dryRun(o retention.Options, now time.Time) error {
 		fmt.Fprintf(a.stdout, "the sweep would refuse: %v\n", err)
 	}
 	return nil
-}
-
-// sweepLocation is the hourly sweep of one location of the configuration, with
-// the rule of each file's own file-id.
-func (a *app) sweepLocation(ctx context.Context, location string, files []policy.FileID, kind retention.Kind, zone *time.Location, now time.Time) {
-	o := sweepOptions(location, retention.Rule{})
-	rules := map[int]retention.Rule{}
-	for _, f := range files {
-		if f.Location == location {
-			rules[f.ID] = retention.Rule{Kind: kind, Retention: f.Retention, Rollover: f.Rollover, Location: zone}
-		}
-	}
-	o.RuleFor = func(n rollover.Name) (retention.Rule, bool) {
-		r, ok := rules[n.FileID]
-		return r, ok
-	}
-	o.OnRemove = a.expired
-	result, err := retention.Sweep(ctx, o, now)
-	a.sweepRefused(now, o.Dirs.Archive, result, err)
-}
-
-func (a *app) expired(f rollover.File) {
-	a.events.Emit(event.FileExpired(time.Now(), f.Name.ID, f.Name.FileID, f.Name.String(), string(retention.Expired)+", "+strconv.FormatInt(f.Size, 10)+" bytes"))
-}
-
-func (a *app) sweepRefused(now time.Time, dir string, r retention.Result, err error) {
-	if err != nil {
-		a.events.Emit(event.SweepRefused(now, dir, int64(r.Expired-r.Removed), err.Error()))
-	}
 }

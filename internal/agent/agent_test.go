@@ -1,0 +1,154 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"acctpull/event"
+	"acctpull/internal/durable"
+	"acctpull/policy"
+)
+
+// load is a configuration over the location dir.
+func load(t *testing.T, dir, text string) *policy.Set {
+	t.Helper()
+	set, err := policy.Load([]byte(strings.ReplaceAll(text, "FLASH", dir)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+const onePolicy = `
+source: {kind: synthetic}
+file-ids: [{id: 11, location: FLASH, rollover: 60, retention: 1}]
+accounting-policies: [{id: 10, record: service-egress-octets, to: file 11, default: true}]
+objects: {saps: [{sap: "1/1/1:1", service: 1}]}
+`
+
+// A day of an agent: files roll over, live for two hours and a sweep, and each
+// has its events.
+func TestRun(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var events event.Recorder
+		intervals := 0
+		a, err := New(Options{Set: load(t, dir, onePolicy), Events: &events, Unguarded: true,
+			Hooks: policy.Hooks{OnInterval: func(policy.Interval) { intervals++ }}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.Run(ctx) }()
+		time.Sleep(24*time.Hour + time.Minute)
+
+		other, err := New(Options{Set: a.Set()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var locked *durable.LockedError
+		if err := other.Run(ctx); !errors.As(err, &locked) {
+			t.Errorf("a second agent in the same location: %v", err)
+		}
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if intervals != 24*12 {
+			t.Errorf("%d intervals", intervals)
+		}
+		files, err := os.ReadDir(filepath.Join(dir, policy.ArchiveDir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sealed, expired := len(events.Events("tmnxLogFileRollover")), len(events.Events("fileExpired"))
+		if sealed != 24 || expired != sealed-len(files) || len(files) != 2 {
+			t.Errorf("%d files sealed, %d expired, %d left", sealed, expired, len(files))
+		}
+		if len(events.Events()) != sealed+expired {
+			t.Errorf("other events: %v", events.Events())
+		}
+		if err := other.Once(t.Context(), func(policy.Interval) {}); err != nil {
+			t.Errorf("after the first one ended: %v", err)
+		}
+	})
+}
+
+// fickle is a source that says what it is told to.
+type fickle struct{ missing, restarted, fail error }
+
+func (f *fickle) Sample(ctx context.Context, req policy.Request, out policy.Sink) error {
+	if f.missing != nil {
+		out.Missing(req.Objects[0], f.missing)
+		return nil
+	}
+	if f.restarted != nil {
+		out.Restarted(req.Objects[0], f.restarted.Error())
+	}
+	if f.fail != nil {
+		return f.fail
+	}
+	return new(policy.Synthetic).Sample(ctx, req, out)
+}
+
+// Everything that happens to a policy and its object is an event of its own,
+// and what begins ends.
+func TestEvents(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var events event.Recorder
+		src := &fickle{}
+		a, err := New(Options{Set: load(t, dir, onePolicy), Source: src, Events: &events, Unguarded: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		collect := filepath.Join(dir, policy.CollectDir)
+		if err := os.WriteFile(collect, nil, 0o600); err != nil { // no directory: nothing can be written
+			t.Fatal(err)
+		}
+		go func() { done <- a.Run(ctx) }()
+		next := func() { time.Sleep(5 * time.Minute); synctest.Wait() }
+		time.Sleep(time.Second)
+		next()
+		if err := os.Remove(collect); err != nil {
+			t.Fatal(err)
+		}
+		next()
+		src.missing = errors.New("the link is gone")
+		next()
+		src.missing, src.restarted = nil, errors.New("made anew")
+		next()
+		src.restarted, src.fail = nil, errors.New("the bus is on fire")
+		next()
+		stop()
+		if err := <-done; err == nil {
+			t.Error("the recovery of a location without a directory has no error")
+		}
+		var got []string
+		for _, e := range events.Events() {
+			got = append(got, fmt.Sprintf("%s %s", e.Name, e.Severity))
+		}
+		want := []string{"recoveryFailed major", "tmnxLogAccountingDataLoss major", "policyDown major", "policyUp cleared",
+			"objectMissing minor", "countersRestarted warning", "objectFound cleared", "tmnxLogAccountingDataLoss major", "tmnxLogFileRollover indeterminate"}
+		if !slices.Equal(got, want) {
+			t.Errorf("events:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	})
+}
+
+func TestNewRefuses(t *testing.T) {
+	if _, err := New(Options{}); err == nil {
+		t.Error("an agent without a set")
+	}
+}

@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"time"
+
+	"acctpull/event"
+	"acctpull/policy"
+	"acctpull/rollover"
+)
+
+// This file is the one place where what the collector reports becomes an event.
+
+// hooks are those of the collector: each emits its events and then calls the
+// hook of the options.
+func (a *Agent) hooks() policy.Hooks {
+	return policy.Hooks{
+		OnRecovered: func(r rollover.Recovered, err error) { a.recovered(r, err) },
+		OnInterval:  func(i policy.Interval) { call(a.o.Hooks.OnInterval, i) },
+		OnDataLoss: func(d policy.DataLoss) {
+			a.emit(event.DataLoss(time.Now(), d.Policy, d.FileID, d.Objects, d.Records, d.Count, d.Err))
+			call(a.o.Hooks.OnDataLoss, d)
+		},
+		OnFile: func(f rollover.File) {
+			n := f.Size
+			if st, err := f.Stat(); err == nil {
+				n = st.Size
+			}
+			a.emit(event.FileRollover(time.Now(), f.Name.ID, f.Name.FileID, f.Name.String(), n))
+			call(a.o.Hooks.OnFile, f)
+		},
+		OnState: func(s policy.State) {
+			if s.Up {
+				a.emit(event.PolicyUp(time.Now(), s.Policy, s.FileID))
+			} else {
+				a.emit(event.PolicyDown(time.Now(), s.Policy, s.FileID, s.Err))
+			}
+			call(a.o.Hooks.OnState, s)
+		},
+		OnObject: func(n policy.ObjectNote) {
+			a.object(n)
+			call(a.o.Hooks.OnObject, n)
+		},
+	}
+}
+
+func (a *Agent) emit(e event.Event) { a.o.Events.Emit(e) }
+
+func call[T any](hook func(T), v T) {
+	if hook != nil {
+		hook(v)
+	}
+}
+
+// object reports what became of an object.
+func (a *Agent) object(n policy.ObjectNote) {
+	now, object := time.Now(), n.Object.String()
+	switch n.Kind {
+	case policy.ObjectMissing:
+		a.emit(event.ObjectMissing(now, n.Policy, object, n.Text))
+	case policy.ObjectFound:
+		a.emit(event.ObjectFound(now, n.Policy, object))
+	case policy.ObjectRestarted:
+		a.emit(event.CountersRestarted(now, n.Policy, object, n.Text))
+	}
+}
+
+// recovered reports what an earlier run had left.
+func (a *Agent) recovered(r rollover.Recovered, err error) {
+	now := time.Now()
+	for _, f := range r.Sealed {
+		a.emit(event.FileRecovered(now, f.Name.ID, f.Name.FileID, f.Name.String(), "completed and sealed"))
+	}
+	for _, f := range r.Torn {
+		a.emit(event.FileRecovered(now, f.Name.ID, f.Name.FileID, f.Name.String(), "it holds no whole entry; kept in torn/"))
+	}
+	if err != nil {
+		a.emit(event.RecoveryFailed(now, err))
+	}
+	if hook := a.o.Hooks.OnRecovered; hook != nil {
+		hook(r, err)
+	}
+}
