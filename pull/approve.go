@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"acctpull/internal/durable"
 
@@ -90,54 +91,100 @@ func scanOne(ctx context.Context, address string, types []string, algorithms ssh
 	return nil, err
 }
 
+// Decision is a person's word about a host key: whose, and when. It becomes the
+// comment of the line in the known_hosts file. The zero value writes none.
+type Decision struct {
+	By string    // the person, as the system knows them
+	At time.Time // written in UTC, in whole seconds
+}
+
+// comment is what follows the key in its line.
+func (d Decision) comment(verb, more string) string {
+	if d.At.IsZero() {
+		return ""
+	}
+	s := verb + " " + d.At.UTC().Format(time.RFC3339)
+	if d.By != "" {
+		s += " by " + clean(d.By)
+	}
+	return " " + s + more
+}
+
+// Approved is what ApproveHostKey did.
+type Approved struct {
+	// Changed is false if the key was known already, and nothing else was
+	// for this host and type.
+	Changed bool
+	// Replaced are the older keys of the same type that are not trusted for
+	// this host any longer.
+	Replaced []KnownKey
+}
+
 // ApproveHostKey adds a key to a known_hosts file after it compared the
 // fingerprint that a person approved with that of the key that was seen. The
 // file and its directory are created if missing (0600, 0700). Older keys of the
 // same type for the same host are removed, so a replaced key is not trusted any
-// longer; the new file takes the place of the old one in one step. It reports
-// whether anything had to be changed.
-func ApproveHostKey(file, host string, port int, key ScannedKey, fingerprint string) (changed bool, err error) {
+// longer; the new file takes the place of the old one in one step. The line says
+// who approved the key, when, and which key it replaced.
+func ApproveHostKey(file, host string, port int, key ScannedKey, fingerprint string, d Decision) (Approved, error) {
 	address := net.JoinHostPort(host, fmt.Sprint(or(port, defaultPort)))
-	changed, err = approve(file, address, key, fingerprint)
+	done, err := approve(file, address, key, fingerprint, d)
 	if err != nil {
-		return false, fmt.Errorf("approve host key of %s: %w", knownhosts.Normalize(address), err)
+		return Approved{}, fmt.Errorf("approve host key of %s: %w", knownhosts.Normalize(address), err)
 	}
-	return changed, nil
+	return done, nil
 }
 
-func approve(file, address string, key ScannedKey, fingerprint string) (bool, error) {
+func approve(file, address string, key ScannedKey, fingerprint string, d Decision) (done Approved, err error) {
 	host, _, err := splitAddress(address)
 	if err := first(err, checkHost(host)); err != nil {
-		return false, err
+		return done, err
 	}
 	if key.key == nil || fingerprint != ssh.FingerprintSHA256(key.key) {
-		return false, &hinted{fmt.Errorf("approved was %s, the device shows %s %s", quote(fingerprint), key.Type, key.Fingerprint),
+		return done, &hinted{fmt.Errorf("approved was %s, the device shows %s %s", quote(fingerprint), key.Type, key.Fingerprint),
 			"the fingerprints must be equal, with the prefix SHA256:"}
 	}
 	if file, err = resolveLink(file); err != nil {
-		return false, err
+		return done, err
 	}
 	old, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = makePrivateDir(filepath.Dir(file))
 	}
 	if err != nil {
-		return false, err
+		return done, err
 	}
-	out, present, err := withoutKeys(old, address, key.key)
+	out, present, replaced, err := withoutKeys(old, address, key.key)
 	if err != nil {
-		return false, fmt.Errorf("%s: %w", file, err)
+		return done, fmt.Errorf("%s: %w", file, err)
+	}
+	for i := range replaced {
+		replaced[i].File = file
 	}
 	if present && bytes.Equal(old, out) {
-		return false, nil
+		return done, nil
 	}
 	if !present {
-		if len(out) > 0 && out[len(out)-1] != '\n' {
-			out = append(out, '\n')
-		}
-		out = append(out, knownhosts.Line([]string{address}, key.key)+"\n"...)
+		out = append(withNewline(out), knownhosts.Line([]string{address}, key.key)+d.comment("approved", replaces(replaced))+"\n"...)
 	}
-	return true, durable.ReplaceFile(file, out, durable.StateMode)
+	return Approved{Changed: true, Replaced: replaced}, durable.ReplaceFile(file, out, durable.StateMode)
+}
+
+// withNewline ends the last line of a file.
+func withNewline(b []byte) []byte {
+	if len(b) > 0 && b[len(b)-1] != '\n' {
+		b = append(b, '\n')
+	}
+	return b
+}
+
+// replaces names the replaced keys for a comment.
+func replaces(keys []KnownKey) string {
+	s := ""
+	for _, k := range keys {
+		s += ", replaces " + k.Fingerprint
+	}
+	return s
 }
 
 // resolveLink follows a symbolic link, so that the file it points to is
@@ -162,24 +209,24 @@ func makePrivateDir(dir string) error {
 }
 
 // withoutKeys returns a known_hosts file without the keys of the type of key for
-// address, other than key itself, which present reports. A line that names
-// several hosts loses one of them. A line whose pattern covers more than this
+// address, which are listed, other than key itself, which present reports. A line
+// that names several hosts loses one of them. A line whose pattern covers more than this
 // host and an authority stay as they are; to approve a key that is marked
 // revoked is an error.
-func withoutKeys(file []byte, address string, key ssh.PublicKey) (out []byte, present bool, err error) {
+func withoutKeys(file []byte, address string, key ssh.PublicKey) (out []byte, present bool, gone []KnownKey, err error) {
 	n := 0
 	for line := range bytes.Lines(file) {
 		n++
 		k, ok, err := parseKnownLine(line)
 		if err != nil {
-			return nil, false, fmt.Errorf("line %d: %w", n, err)
+			return nil, false, nil, fmt.Errorf("line %d: %w", n, err)
 		}
 		same := ok && bytes.Equal(k.key.Marshal(), key.Marshal())
 		switch {
 		case !ok:
 		case k.marker == "@revoked":
 			if same {
-				return nil, false, fmt.Errorf("line %d: this key is marked @revoked", n)
+				return nil, false, nil, fmt.Errorf("line %d: this key is marked @revoked", n)
 			}
 		case k.marker != "" || k.key.Type() != key.Type():
 		case slices.ContainsFunc(k.hosts, func(h string) bool { return isHost(h, address) }):
@@ -188,17 +235,19 @@ func withoutKeys(file []byte, address string, key ssh.PublicKey) (out []byte, pr
 				break
 			}
 			line = k.without(address, line)
+			gone = append(gone, KnownKey{Type: k.key.Type(), Fingerprint: ssh.FingerprintSHA256(k.key), Line: n})
 		}
 		out = append(out, line...)
 	}
-	return out, present, nil
+	return out, present, gone, nil
 }
 
 // knownLine is one parsed line of a known_hosts file.
 type knownLine struct {
-	marker string
-	hosts  []string // the patterns between commas
-	key    ssh.PublicKey
+	marker  string
+	hosts   []string // the patterns between commas
+	key     ssh.PublicKey
+	comment string
 }
 
 // parseKnownLine reads a line; ok is false for blanks and comments.
@@ -207,14 +256,14 @@ func parseKnownLine(line []byte) (k knownLine, ok bool, err error) {
 	if len(text) == 0 || text[0] == '#' {
 		return k, false, nil
 	}
-	marker, hosts, key, _, _, err := ssh.ParseKnownHosts(text)
+	marker, hosts, key, comment, _, err := ssh.ParseKnownHosts(text)
 	if err != nil {
 		return k, false, fromPeer(err)
 	}
 	if marker != "" {
 		marker = "@" + marker
 	}
-	return knownLine{marker: marker, hosts: hosts, key: key}, true, nil
+	return knownLine{marker: marker, hosts: hosts, key: key, comment: comment}, true, nil
 }
 
 // without returns the line without the names of the host at address, nothing if

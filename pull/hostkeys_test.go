@@ -191,7 +191,7 @@ func TestScanAndApprove(t *testing.T) {
 		t.Fatalf("%+v %v", keys, err)
 	}
 	file := filepath.Join(t.TempDir(), ".ssh", "known_hosts")
-	if _, err := ApproveHostKey(file, "127.0.0.1", s.port(), keys[0], keys[1].Fingerprint); err == nil {
+	if _, err := ApproveHostKey(file, "127.0.0.1", s.port(), keys[0], keys[1].Fingerprint, Decision{}); err == nil {
 		t.Fatal("a wrong fingerprint was approved")
 	}
 	if _, err := os.Stat(filepath.Dir(file)); err == nil {
@@ -199,9 +199,9 @@ func TestScanAndApprove(t *testing.T) {
 	}
 	approve := func(k ScannedKey, want bool) {
 		t.Helper()
-		changed, err := ApproveHostKey(file, "127.0.0.1", s.port(), k, k.Fingerprint)
-		if err != nil || changed != want {
-			t.Fatalf("changed %v, %v", changed, err)
+		done, err := ApproveHostKey(file, "127.0.0.1", s.port(), k, k.Fingerprint, Decision{})
+		if err != nil || done.Changed != want {
+			t.Fatalf("changed %v, %v", done.Changed, err)
 		}
 		st, err := os.Stat(file)
 		if err != nil || st.Mode().Perm() != 0o600 {
@@ -244,7 +244,7 @@ func TestScanAndApprove(t *testing.T) {
 	if err := os.Symlink(file, link); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ApproveHostKey(link, "router9", 22, keys[0], keys[0].Fingerprint); err != nil || read() != want+keyLine("router9", ed.PublicKey()) {
+	if _, err := ApproveHostKey(link, "router9", 22, keys[0], keys[0].Fingerprint, Decision{}); err != nil || read() != want+keyLine("router9", ed.PublicKey()) {
 		t.Fatalf("%v %q", err, read())
 	}
 	// A revoked key and a file that cannot be read are errors.
@@ -252,7 +252,7 @@ func TestScanAndApprove(t *testing.T) {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ApproveHostKey(file, "127.0.0.1", s.port(), keys[0], keys[0].Fingerprint); err == nil || read() != text {
+		if _, err := ApproveHostKey(file, "127.0.0.1", s.port(), keys[0], keys[0].Fingerprint, Decision{}); err == nil || read() != text {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
@@ -273,7 +273,7 @@ func TestApproveThenPull(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := slices.IndexFunc(keys, func(k ScannedKey) bool { return k.Fingerprint == e.Fingerprint })
-	if _, err := ApproveHostKey(e.File, e.Host, e.Port, keys[i], e.Fingerprint); err != nil {
+	if _, err := ApproveHostKey(e.File, e.Host, e.Port, keys[i], e.Fingerprint, Decision{}); err != nil {
 		t.Fatal(err)
 	}
 	if res, err := r.pull(SFTP); err != nil || res.Count(Stored) != 1 {

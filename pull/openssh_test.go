@@ -245,7 +245,7 @@ func TestOpenSSHScan(t *testing.T) {
 	if !errors.As(err, &e) || e.Fingerprint != keys[0].Fingerprint {
 		t.Fatal(err)
 	}
-	if _, err := ApproveHostKey(e.File, e.Host, e.Port, keys[0], e.Fingerprint); err != nil {
+	if _, err := ApproveHostKey(e.File, e.Host, e.Port, keys[0], e.Fingerprint, Decision{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.pull(Auto); err != nil {

@@ -82,6 +82,9 @@ func TestUnknownHostKey(t *testing.T) {
 	}
 	expect(t, exitOK, []string{"pinned"}, strings.Fields(m[1])...)
 	expect(t, exitOK, nil, d.pullArgs(out)...)
+	pinned := []string{"--known-hosts", d.knownHosts}
+	expect(t, exitOK, []string{"approved 20", " by "}, append([]string{"hostkeys", "list", "-p", fmt.Sprint(d.port), "127.0.0.1"}, pinned...)...)
+	print := ssh.FingerprintSHA256(d.hostKey)
 
 	// Another key under the same address: that is a different matter.
 	other, err := actserver.NewKey("other")
@@ -89,6 +92,12 @@ func TestUnknownHostKey(t *testing.T) {
 	line := fmt.Sprintf("[127.0.0.1]:%d %s", d.port, ssh.MarshalAuthorizedKey(other.Signer.PublicKey()))
 	check(t, os.WriteFile(d.knownHosts, []byte(line), 0o600))
 	expect(t, exitHostKey, []string{"CHANGED", ssh.FingerprintSHA256(other.Signer.PublicKey())}, d.pullArgs(out)...)
+
+	// Approving the new one shows both; revoking it shuts the device out.
+	expect(t, exitOK, []string{print, "it replaces", ssh.FingerprintSHA256(other.Signer.PublicKey())}, append([]string{"hostkeys", "approve", "-p", fmt.Sprint(d.port), "127.0.0.1", print}, pinned...)...)
+	expect(t, exitOK, []string{"revoked " + print}, append([]string{"hostkeys", "revoke", print}, pinned...)...)
+	expect(t, exitHostKey, []string{"revoked"}, d.pullArgs(out)...)
+	expect(t, exitOK, []string{"@revoked"}, append([]string{"hostkeys", "list"}, pinned...)...)
 
 	// Approving what the device does not show pins nothing.
 	expect(t, exitHostKey, []string{"nothing was pinned"}, "hostkeys", "approve", "-p", fmt.Sprint(d.port), "--known-hosts", d.knownHosts, "127.0.0.1", "SHA256:AAAA")

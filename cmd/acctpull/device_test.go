@@ -16,6 +16,7 @@ import (
 // testDevice is a device on loopback: a directory of accounting files behind
 // our own SSH server, with everything a client needs to log in.
 type testDevice struct {
+	hostKey    ssh.PublicKey
 	act        string // the directory that is served
 	port       int
 	identity   string
@@ -29,6 +30,7 @@ func newDevice(t testing.TB, change func(*actserver.Options)) *testDevice {
 	d := &testDevice{act: filepath.Join(dir, "act"), identity: filepath.Join(dir, "id_ed25519"), knownHosts: filepath.Join(dir, "known_hosts")}
 	host, err := actserver.NewKey("host")
 	check(t, err)
+	d.hostKey = host.Signer.PublicKey()
 	client, err := actserver.NewKey("client")
 	check(t, err)
 	check(t, os.Mkdir(d.act, 0o750))
