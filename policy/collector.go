@@ -31,6 +31,8 @@ var (
 var (
 	// ErrNoPolicy: no policy in service has this id.
 	ErrNoPolicy = errors.New("no accounting policy in service has this id")
+	// ErrShutdown: the policy is administratively down.
+	ErrShutdown = errors.New("the accounting policy is shut down")
 	// ErrClosed: the collector was closed.
 	ErrClosed = errors.New("the collector is closed")
 )
@@ -146,18 +148,6 @@ type ObjectNote struct {
 	Kind   NoteKind
 	// Text says why it is missing, or how the restart was seen.
 	Text string
-}
-
-// Status is what a policy has done so far.
-type Status struct {
-	State
-	Objects int
-	// Last is the last interval; its End is zero before the first.
-	Last Interval
-	// DataLoss counts the intervals that are incomplete or missed, and
-	// LastDataLoss is the end of the last of them.
-	DataLoss     uint64
-	LastDataLoss time.Time
 }
 
 // Error is an error of the collector with the policy to which it happened.
@@ -286,18 +276,6 @@ func (c *Collector) Collect(ctx context.Context, policy int, now time.Time) (Int
 		}
 	}
 	return Interval{}, &Error{Op: "collect", Policy: policy, Err: ErrNoPolicy}
-}
-
-// Status returns the state of every policy in service, by id. It can be called
-// at any time, also from a hook.
-func (c *Collector) Status() []Status {
-	var out []Status
-	for _, w := range c.workers {
-		w.mu.Lock()
-		out = append(out, w.status)
-		w.mu.Unlock()
-	}
-	return out
 }
 
 // Close waits for collections that are running, seals every open file and ends

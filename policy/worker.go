@@ -30,7 +30,8 @@ type worker struct {
 
 func newWorker(c *Collector, plan Plan) *worker {
 	w := &worker{c: c, plan: plan}
-	w.status = Status{State: State{Policy: plan.Policy.ID, FileID: plan.File.ID, Up: true}, Objects: len(plan.Objects)}
+	w.status = statusOf(plan.Policy)
+	w.status.Objects = len(plan.Objects)
 	return w
 }
 
@@ -43,11 +44,13 @@ func (w *worker) run(ctx context.Context) {
 	now := time.Now()
 	w.start(now)
 	due := sched.first(now)
+	w.next(due)
 	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
+			w.next(time.Time{})
 			return
 		case <-timer.C:
 		}
@@ -57,12 +60,20 @@ func (w *worker) run(ctx context.Context) {
 		}
 		stamp := sched.stamp(due, now)
 		due = sched.next(due, now)
+		w.next(due)
 		collecting, cancel := context.WithDeadlineCause(ctx, due, ErrUnfinished)
 		// What goes wrong has reached the hooks; the next interval is tried.
 		_, _ = w.collect(collecting, stamp, now)
 		cancel()
 		timer.Reset(time.Until(due))
 	}
+}
+
+// next notes when the next collection is due.
+func (w *worker) next(due time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.status.Next = due.Round(0)
 }
 
 // start makes now the start of the first interval.
@@ -82,7 +93,7 @@ func (w *worker) collect(ctx context.Context, stamp, now time.Time) (Interval, e
 	if w.closed {
 		return Interval{}, &Error{Op: "collect", Policy: w.plan.Policy.ID, Err: ErrClosed}
 	}
-	e := &entry{w: w, ctx: ctx, stamp: stamp, iv: w.next(now), missing: map[*Object]bool{}}
+	e := &entry{w: w, ctx: ctx, stamp: stamp, iv: w.begins(now), missing: map[*Object]bool{}}
 	if len(w.plan.Objects) > 0 {
 		req := Request{At: now, Record: w.plan.Definition, Objects: w.plan.Objects}
 		e.finish(w.c.o.Source.Sample(ctx, req, e))
@@ -94,9 +105,9 @@ func (w *worker) collect(ctx context.Context, stamp, now time.Time) (Interval, e
 	return e.iv, e.iv.Err
 }
 
-// next returns the interval that ends now. Its times have no monotonic reading,
+// begins returns the interval that ends now. Its times have no monotonic reading,
 // as those in a file have none.
-func (w *worker) next(now time.Time) Interval {
+func (w *worker) begins(now time.Time) Interval {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	iv := Interval{
@@ -111,7 +122,7 @@ func (w *worker) next(now time.Time) Interval {
 
 // missed is the interval of which nothing was collected.
 func (w *worker) missed(now time.Time) Interval {
-	iv := w.next(now)
+	iv := w.begins(now)
 	iv.Err = &Error{Op: "collect", Policy: w.plan.Policy.ID, Err: ErrMissed}
 	return iv
 }
@@ -128,6 +139,9 @@ func (w *worker) note(e *entry) {
 	}
 	state := w.status.State
 	w.status.Last, w.since = e.iv, e.iv.End
+	if e.written {
+		w.status.File = e.iv.File
+	}
 	w.mu.Unlock()
 	hooks := &w.c.o.Hooks
 	if hooks.OnInterval != nil {
@@ -210,6 +224,7 @@ func (w *worker) open(now time.Time) (*rollover.Log, error) {
 	o.Rollover = w.c.lasts(w.plan.File.Rollover)
 	o.Location = w.c.o.Location
 	o.Header = w.header
+	o.OnSeal = w.sealed
 	log, err := rollover.Open(o)
 	if errors.Is(err, rollover.ErrNotRecovered) {
 		if _, err := rollover.Recover(o, now); err != nil {
@@ -220,8 +235,19 @@ func (w *worker) open(now time.Time) (*rollover.Log, error) {
 	return log, err
 }
 
+// sealed notes that a file of this policy was closed.
+func (w *worker) sealed(f rollover.File) {
+	w.mu.Lock()
+	w.status.File, w.status.Since = rollover.File{}, time.Time{}
+	w.mu.Unlock()
+	w.c.sealed(f)
+}
+
 // header begins a new file.
 func (w *worker) header(_ rollover.Name, created time.Time, reason string) []byte {
+	w.mu.Lock()
+	w.status.Since = created.Round(0)
+	w.mu.Unlock()
 	w.enc = record.NewEncoder(record.Header{
 		Policy:      w.plan.Policy.ID,
 		FileID:      w.plan.File.ID,
