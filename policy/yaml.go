@@ -82,17 +82,6 @@ func (d *decoder) syntax(err error) {
 	d.fail(RuleSyntax, line, "", "this is not YAML: %s", bounded(text))
 }
 
-// key is one key of a mapping: how it is read and how it is documented.
-type key[T any] struct {
-	name   string
-	typ    string // the kind of value, for people
-	limits string // the range of the value
-	def    string // the default
-	doc    string
-	// set reads the value; false if it could not.
-	set func(d *decoder, k string, n *yaml.Node, v *T) bool
-}
-
 // decode reads a mapping into v with the given keys and returns where they
 // stood.
 func decode[T any](d *decoder, what string, n *yaml.Node, v *T, keys []key[T]) given {
@@ -131,20 +120,6 @@ func keyNames[T any](keys []key[T]) string {
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
-// list reads a sequence of mappings.
-func list[T any](d *decoder, what string, n *yaml.Node, keys []key[T], add func(v T, line int, g given), empty T) bool {
-	if !d.kind(what, n, yaml.SequenceNode) {
-		return false
-	}
-	for _, item := range n.Content {
-		v := empty
-		if g := decode(d, what, item, &v, keys); g != nil {
-			add(v, item.Line, g)
-		}
-	}
-	return true
-}
-
 var kindNames = map[yaml.Kind]string{
 	yaml.MappingNode: "a mapping (key: value)", yaml.SequenceNode: "a list (- …)", yaml.ScalarNode: "one value", yaml.AliasNode: "an alias",
 }
@@ -161,15 +136,6 @@ func (d *decoder) kind(what string, n *yaml.Node, want yaml.Kind) bool {
 	return true
 }
 
-// text reads any scalar as it is written, so that service 0100 stays 0100.
-func (d *decoder) text(k string, n *yaml.Node, v *string) bool {
-	if !d.kind(k, n, yaml.ScalarNode) {
-		return false
-	}
-	*v = n.Value
-	return true
-}
-
 func (d *decoder) integer(k string, n *yaml.Node, v *int) bool {
 	if !d.kind(k, n, yaml.ScalarNode) {
 		return false
@@ -180,6 +146,18 @@ func (d *decoder) integer(k string, n *yaml.Node, v *int) bool {
 		return false
 	}
 	*v = i
+	return true
+}
+
+// positive reads a number of which 0, in Go the default, would be a mistake.
+func (d *decoder) positive(k string, n *yaml.Node, most int, v *int) bool {
+	if !d.integer(k, n, v) {
+		return false
+	}
+	if *v == 0 {
+		d.fail(RuleObjectFields, n.Line, k, "0 is outside 1–%d", most)
+		return false
+	}
 	return true
 }
 
