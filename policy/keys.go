@@ -158,7 +158,7 @@ var (
 	}
 )
 
-// Reference returns the tables of every key and rule as Markdown. docs/configuration.md
+// Reference returns the tables of every key, rule and warning as Markdown. docs/configuration.md
 // contains them, and a test keeps the two alike.
 func Reference() string {
 	var b strings.Builder
@@ -174,6 +174,10 @@ func Reference() string {
 	table(&b, "objects: sdps", sdpKeys)
 	b.WriteString("### Rules\n\n| rule | demands |\n|---|---|\n")
 	for _, r := range Rules() {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", r.Rule, r.Doc)
+	}
+	b.WriteString("\n### Warnings\n\n| warning | about |\n|---|---|\n")
+	for _, r := range Warnings() {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", r.Rule, r.Doc)
 	}
 	return b.String()

@@ -97,7 +97,7 @@ func (k *checker) source() {
 }
 
 func (k *checker) file(f *FileID) {
-	name := fmt.Sprintf("file-id %d", f.ID)
+	name := fileName(f.ID)
 	line := func(key string) int { return f.given.line(key, f.Line) }
 	if !f.given.bad("id") {
 		if k.id(name, f.ID, line("id")) {
@@ -203,6 +203,8 @@ func (k *checker) policy(p *AccountingPolicy) {
 }
 
 func policyName(id int) string { return fmt.Sprintf("accounting-policy %d", id) }
+
+func fileName(id int) string { return fmt.Sprintf("file-id %d", id) }
 
 // record checks the record of a policy and sets its type. It returns nil if the
 // record is not known.

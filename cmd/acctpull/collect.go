@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -45,7 +43,7 @@ are offered by SCP and SFTP.`,
 	}
 	c.Flags().StringVarP(&f.config, "config", "c", "", "configuration `file`; docs/configuration.md describes it")
 	c.Flags().BoolVar(&f.once, "once", false, "collect every policy once, close the files, and end")
-	c.Flags().BoolVar(&f.check, "check", false, "check the configuration and end")
+	c.Flags().BoolVar(&f.check, "check", false, "check the configuration and end: the same as acctpull config check")
 	c.Flags().BoolVar(&f.localTime, "prefer-local-time", false, "name files by local time instead of UTC")
 	c.Flags().StringVar(&f.rule, "rule", retention.CreatedRolloverRetention.String(), "retention rule: "+ruleNames())
 	f.serve.register(c, "")
@@ -54,20 +52,15 @@ are offered by SCP and SFTP.`,
 }
 
 func (a *app) collect(ctx context.Context, f collectFlags) error {
-	text, err := os.ReadFile(f.config)
-	if err != nil {
-		return usagef("", "read configuration: %w", err)
-	}
-	set, err := policy.Load(text)
-	if err != nil {
-		return &usageError{err: fmt.Errorf("%s: %w", f.config, err), hint: "docs/configuration.md describes every key and rule"}
-	}
 	rule, err := parseRule(f.rule)
 	if err != nil {
 		return err
 	}
 	if f.check {
-		_, err := fmt.Fprintf(a.stdout, "%s: %s in service\n", f.config, policies(len(set.Plan())))
+		return a.configCheck(f.config)
+	}
+	set, err := a.loadConfig(f.config)
+	if err != nil {
 		return err
 	}
 	location := time.UTC
@@ -84,13 +77,6 @@ func (a *app) collect(ctx context.Context, f collectFlags) error {
 		})
 	}
 	return a.collectForEver(ctx, f, c)
-}
-
-func policies(n int) string {
-	if n == 1 {
-		return "1 accounting policy"
-	}
-	return strconv.Itoa(n) + " accounting policies"
 }
 
 // collectForEver runs the agent and the server until the program is told to

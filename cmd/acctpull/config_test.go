@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"acctpull/policy"
+)
+
+// agentYAML writes a configuration and returns its name.
+func agentYAML(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "agent.yaml")
+	check(t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
+const goodYAML = `source: {kind: synthetic}
+file-ids:
+  - {id: 11, location: /flash, rollover: 60, retention: 24}
+  - {id: 12, location: /flash}
+accounting-policies:
+  - {id: 10, record: service-ingress-octets, to: file 11, default: true}
+objects:
+  saps:
+    - {sap: "1/1/1:100", service: 100}
+`
+
+func TestConfigCheck(t *testing.T) {
+	good := agentYAML(t, goodYAML)
+	want := []string{"no mistake, 1 accounting policy in service", "service-ingress-octets", "5 min", "of access", "warning: line 4: file-id 12: no accounting-policy writes to it"}
+	for _, args := range [][]string{{"config", "check", good}, {"config", "check", "-c", good}, {"collect", "-c", good, "--check"}} {
+		expect(t, exitOK, want, args...)
+	}
+	bad := agentYAML(t, strings.Replace(goodYAML, "objects:", "  - {id: 20, record: service-egress-octets, to: file 11, default: true}\nobjects:", 1))
+	both := []string{
+		"configuration has 2 mistakes",
+		"line 7: accounting-policy 20: file 11 is that of accounting-policy 10 already; a file-id serves one policy (accounting-policy 10 is in line 6)",
+		"line 7: accounting-policy 20: accounting-policy 10 is the default policy of type access already; a type has one (accounting-policy 10 is in line 6)",
+	}
+	expect(t, exitUsage, both, "config", "check", bad)
+	expect(t, exitUsage, both, "collect", "-c", bad, "--once")
+
+	var report checkReport
+	stdout, _ := expect(t, exitUsage, nil, "config", "check", bad, "--json")
+	check(t, json.Unmarshal([]byte(stdout), &report))
+	if report.OK || len(report.Mistakes) != 2 || report.Mistakes[0].Rule != policy.RuleFileShared || report.Mistakes[0].Line != 7 || report.Mistakes[0].OtherLine != 6 {
+		t.Errorf("report %+v", report)
+	}
+	stdout, _ = expect(t, exitOK, nil, "config", "check", good, "--json")
+	report = checkReport{}
+	check(t, json.Unmarshal([]byte(stdout), &report))
+	if !report.OK || len(report.Warnings) != 1 || report.Warnings[0].Rule != policy.WarnFileUnused || len(report.Policies) != 1 || report.Policies[0].Objects != 1 {
+		t.Errorf("report %+v", report)
+	}
+	expect(t, exitUsage, []string{"one configuration file is needed"}, "config", "check")
+	expect(t, exitUsage, []string{"one configuration file is needed"}, "config", "check", good, "-c", good)
+}
+
+// What config show prints is a configuration that means the same.
+func TestConfigShow(t *testing.T) {
+	good := agentYAML(t, goodYAML)
+	first, _ := expect(t, exitOK, []string{"rollover: 1440", "align: false"}, "config", "show", good)
+	for _, args := range [][]string{{"--format", "json"}, {"--json"}, {"--format", "yaml"}} {
+		shown, _ := expect(t, exitOK, nil, append([]string{"config", "show", good}, args...)...)
+		again, _ := expect(t, exitOK, nil, "config", "show", agentYAML(t, shown))
+		if again != first {
+			t.Errorf("%v: shown again:\n%s\nfirst:\n%s", args, again, first)
+		}
+	}
+	expect(t, exitUsage, []string{"no format"}, "config", "show", good, "--format", "xml")
+}
+
+func TestConfigSchema(t *testing.T) {
+	shown, _ := expect(t, exitOK, nil, "config", "schema")
+	committed, err := os.ReadFile("../../docs/schema/agent.schema.json")
+	check(t, err)
+	if shown != string(committed) {
+		t.Error("config schema prints another schema than docs/schema/agent.schema.json")
+	}
+}
