@@ -13,7 +13,7 @@ import (
 // a key that another does not.
 
 var configKeys = []key[Config]{
-	textKey("system-name", line80, "The name of this system in the header of every file.",
+	textKey("system-name", line80, "The name of this system, for the files of policies with `include-system-info`.",
 		func(c *Config) *string { return &c.System }).or("left out"),
 	sectionKey("source", "Where counters come from.", sourceKeys,
 		func(c *Config) *SourceConfig { return &c.Source },
@@ -75,6 +75,8 @@ var policyKeys = []key[AccountingPolicy]{
 		func(p *AccountingPolicy) *bool { return &p.Default }).only("one policy of a type"),
 	flagKey("align", false, "Collect when the clock (UTC) is divisible by the interval; otherwise the first interval begins when the agent starts.",
 		func(p *AccountingPolicy) *bool { return &p.Align }),
+	flagKey("include-system-info", false, "Put the `system-name` into the header of every file.",
+		func(p *AccountingPolicy) *bool { return &p.IncludeSystemInfo }),
 	flagKey("shutdown", false, "Out of service: nothing is collected, and record and destination may be missing.",
 		func(p *AccountingPolicy) *bool { return &p.Shutdown }),
 }

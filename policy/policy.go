@@ -207,6 +207,9 @@ type AccountingPolicy struct {
 	// divisible by the interval; otherwise the first interval begins when the
 	// collector starts.
 	Align bool
+	// IncludeSystemInfo puts the name of the system into the header of every
+	// file (include-system-info of SR OS, off by default).
+	IncludeSystemInfo bool
 	// Shutdown takes the policy out of service: it may be incomplete, it
 	// still owns its record and file-id, and nothing is collected for it.
 	Shutdown bool
@@ -285,8 +288,8 @@ type SourceConfig struct {
 // Config is a configuration as somebody wrote it. It need not make sense; New
 // tells.
 type Config struct {
-	// System is the name of this system in the header of every file; "" to
-	// leave it out (include-system-info is off by default).
+	// System is the name of this system in the header of the files of policies
+	// that include it; "" if it has none.
 	System   string
 	Source   SourceConfig
 	FileIDs  []FileID

@@ -199,7 +199,7 @@ objects:
   line 3: retention: "x" is not a number of hours, or one with the unit m, h or d
   line 3: file-id 11: the id is given twice (the first is in line 2)
   line 3: file-id 11: location is missing: it takes the directory below which act-collect/ and act/ are made
-  line 5: accounting-policy: there is no key "color"; the keys are id, description, type, record, collection-interval, to, default, align, shutdown
+  line 5: accounting-policy: there is no key "color"; the keys are id, description, type, record, collection-interval, to, default, align, include-system-info, shutdown
   line 5: accounting-policy 10: to file 12: there is no file-id 12
   line 6: accounting-policy 11: it has no record
   line 9: SAP 1/1/1:1: there is no accounting-policy 9`

@@ -248,6 +248,10 @@ func (w *worker) header(_ rollover.Name, created time.Time, reason string) []byt
 	w.mu.Lock()
 	w.status.Since = created.Round(0)
 	w.mu.Unlock()
+	system := ""
+	if w.plan.Policy.IncludeSystemInfo {
+		system = w.c.o.Set.Config().System
+	}
 	w.enc = record.NewEncoder(record.Header{
 		Policy:      w.plan.Policy.ID,
 		FileID:      w.plan.File.ID,
@@ -255,7 +259,7 @@ func (w *worker) header(_ rollover.Name, created time.Time, reason string) []byt
 		Created:     created,
 		Interval:    w.interval(),
 		Semantics:   record.Cumulative,
-		System:      w.c.o.Set.Config().System,
+		System:      system,
 		Description: cmp.Or(w.plan.Policy.Description, w.plan.File.Description),
 		Reason:      reason,
 	})
