@@ -86,6 +86,10 @@ const (
 	NoRule    Reason = "no valid rule"         // kept: nobody says how long
 	Open      Reason = "open"                  // kept: a file of this name is in the collect directory
 	Protected Reason = "protected"             // kept: the caller needs it, see Options.Keep
+
+	// SpaceContention: removed before its time because there is no room, see
+	// [Contend].
+	SpaceContention Reason = "space contention"
 )
 
 // Decision is what is to be done with one file, and why.

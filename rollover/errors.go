@@ -16,7 +16,19 @@ var (
 	ErrEntryDone = errors.New("entry is done")
 	// ErrClosed: the log was closed.
 	ErrClosed = errors.New("log is closed")
+	// ErrNoFile: there is no open file.
+	ErrNoFile = errors.New("no file is open")
+	// ErrBroken: the open file had an error and waits to be sealed.
+	ErrBroken = errors.New("the file had an error and takes no more entries")
+	// ErrGone: the open file was removed by somebody else.
+	ErrGone = errors.New("the open file was removed by somebody else; its entries are lost")
 )
+
+// NoSpace tells whether an error means that there is no room: no free block, no
+// free inode, or the quota is used up.
+func NoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
 
 // Error is the error of every operation on files.
 type Error struct {
@@ -46,7 +58,7 @@ func (e *Error) Hint() string {
 	switch {
 	case errors.Is(e.Err, ErrNotRecovered):
 		return "run the recovery of the directory first; it completes the file and archives it"
-	case errors.Is(e.Err, syscall.ENOSPC), errors.Is(e.Err, syscall.EDQUOT):
+	case NoSpace(e.Err):
 		return "make room on the file system; what was committed is kept and writing goes on with the next entry"
 	case errors.Is(e.Err, syscall.EROFS):
 		return "the file system is read-only; look at the kernel log for disk errors"

@@ -335,7 +335,7 @@ func runWithFault(w *world, rng *rand.Rand) {
 		}
 	}
 	if w.log == nil {
-		w.log = &Log{o: w.o, disk: w.d, out: newMember(1)}
+		w.log = newLog(w.d, w.o)
 		return
 	}
 	for i := range 12 {

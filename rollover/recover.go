@@ -30,6 +30,15 @@ type Recovered struct {
 	Temps int
 }
 
+// Add adds what another recovery found.
+func (r *Recovered) Add(o Recovered) {
+	r.Sealed = append(r.Sealed, o.Sealed...)
+	r.Torn = append(r.Torn, o.Torn...)
+	r.Tails = append(r.Tails, o.Tails...)
+	r.CutBytes += o.CutBytes
+	r.Temps += o.Temps
+}
+
 // Recover puts a pair of directories right after a crash, before anything
 // else works on it. Every file of the identity in o that lies in the collect
 // directory, or of any identity if o.ID is 0, is cut behind its last whole

@@ -21,6 +21,7 @@
 package rollover
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -76,6 +77,17 @@ type Options struct {
 	// depend on what the file holds: Recover calls it too.
 	Footer func() []byte
 	Level  int // gzip level 1 to 9; 0 means 6
+	// Packer is a compressor to share; nil for one of its own. Level is that
+	// of the Packer then.
+	Packer *Packer
+	// Reason is why the first file is created; "" for ReasonStart.
+	Reason string
+	// After is the instant in the newest name that was used before; zero if
+	// none is known. See [Log.Last].
+	After time.Time
+	// Elsewhere are other directories in which the name of a new file has to
+	// be free. One that cannot be read is passed over.
+	Elsewhere []Dirs
 	// OnSeal is called after a file is durable in the archive directory. It
 	// is a notice and not a ledger: a crash just before the call loses it.
 	// nil means none.
@@ -121,6 +133,9 @@ type Log struct {
 	closed bool
 }
 
+// Check returns what is wrong with options, as Open would, and touches nothing.
+func Check(o Options) error { return o.validate() }
+
 // Open checks the options and returns a log. It opens and creates nothing:
 // the first file appears with the first entry. If a file of this identity is
 // still in the collect directory the error matches [ErrNotRecovered].
@@ -138,7 +153,17 @@ func openOn(d disk, o Options) (*Log, error) {
 			return nil, &Error{Op: "open log", File: name, Err: ErrNotRecovered}
 		}
 	}
-	return &Log{o: o, disk: d, out: newMember(o.Level), reason: ReasonStart}, nil
+	return newLog(d, o), nil
+}
+
+func newLog(d disk, o Options) *Log {
+	l := &Log{o: o, disk: d, last: o.After, reason: cmp.Or(o.Reason, ReasonStart)}
+	if o.Packer != nil {
+		l.out = o.Packer.out
+	} else {
+		l.out = newMember(o.Level)
+	}
+	return l
 }
 
 // Current returns the file that is being written and the number of bytes
@@ -165,22 +190,50 @@ func (l *Log) Begin(now time.Time) (*Entry, error) {
 	if l.entry != nil {
 		return nil, &Error{Op: "begin entry", File: l.open.name.String(), Err: ErrEntryOpen}
 	}
-	if f := l.open; f != nil && (f.state != writable || f.due(now, l.o.Rollover)) {
-		if f.state == writable {
-			l.reason = ReasonRollover
-		}
-		if _, _, err := l.seal(); err != nil {
+	if l.Due(now) {
+		if _, _, err := l.Seal(ReasonRollover); err != nil {
 			return nil, err
 		}
 	}
-	if l.open == nil {
-		if err := l.create(now); err != nil {
-			return nil, err
-		}
+	if err := l.Create(now); err != nil {
+		return nil, err
 	}
 	l.entry = &Entry{log: l}
 	return l.entry, nil
 }
+
+// Due tells whether the open file has to be sealed before the next entry: its
+// rollover time has passed, or it had an error. It counts the age of the file,
+// so it has to see every now; with no open file it returns false.
+func (l *Log) Due(now time.Time) bool {
+	f := l.open
+	return f != nil && (f.due(now, l.o.Rollover) || f.state != writable)
+}
+
+// SetRollover changes how long files are written to, the open one included.
+func (l *Log) SetRollover(d time.Duration) { l.o.Rollover = d }
+
+// Create makes the next file if none is open. It is part of Begin; by itself
+// it serves a caller that writes packed entries. A file that had an error has
+// to be sealed first: the error matches [ErrBroken] until it is.
+func (l *Log) Create(now time.Time) error {
+	switch {
+	case l.closed:
+		return &Error{Op: "create file", Err: ErrClosed}
+	case l.open == nil:
+		return l.create(now)
+	case l.open.state != writable:
+		return &Error{Op: "create file", File: l.open.name.String(), Err: ErrBroken}
+	}
+	return nil
+}
+
+// Broken tells whether the open file had an error and waits to be sealed.
+func (l *Log) Broken() bool { return l.open != nil && l.open.state != writable }
+
+// Last returns the instant in the name of the newest file that the log created,
+// or Options.After.
+func (l *Log) Last() time.Time { return l.last }
 
 // Append writes one whole entry and commits it.
 func (l *Log) Append(now time.Time, entry []byte) error {
@@ -196,7 +249,11 @@ func (l *Log) Append(now time.Time, entry []byte) error {
 
 // Roll seals the open file, whatever its age, and returns it. With no open
 // file it returns false.
-func (l *Log) Roll() (File, bool, error) {
+func (l *Log) Roll() (File, bool, error) { return l.Seal(ReasonManual) }
+
+// Seal is Roll for another reason, which the header of the next file will give.
+// A file that had an error gives way to the next for [ReasonError].
+func (l *Log) Seal(reason string) (File, bool, error) {
 	if l.closed {
 		return File{}, false, &Error{Op: "roll over", Err: ErrClosed}
 	}
@@ -204,7 +261,7 @@ func (l *Log) Roll() (File, bool, error) {
 		return File{}, false, &Error{Op: "roll over", File: l.open.name.String(), Err: ErrEntryOpen}
 	}
 	if l.open != nil && l.open.state == writable {
-		l.reason = ReasonManual
+		l.reason = reason
 	}
 	return l.seal()
 }

@@ -16,6 +16,7 @@ import (
 // again where it stopped.
 type open struct {
 	name      Name   // the name it has or will have in the archive
+	why       string // why it was created
 	path      string // in the collect directory
 	f         file   // nil unless writable
 	state     state
@@ -80,7 +81,7 @@ func (l *Log) create(now time.Time) error {
 			return &Error{Op: op, File: name.String(), Err: err}
 		}
 		l.last = created.Truncate(time.Second)
-		l.open = &open{name: name, path: filepath.Join(l.o.Dirs.Collect, name.String()), f: f, seen: now}
+		l.open = &open{name: name, why: l.reason, path: filepath.Join(l.o.Dirs.Collect, name.String()), f: f, seen: now}
 		var header []byte
 		if l.o.Header != nil {
 			header = l.o.Header(name, created, l.reason)
@@ -106,14 +107,32 @@ func (l *Log) createAs(name Name) (file, error) {
 	if !name.Valid() {
 		return nil, fmt.Errorf("%w: clock out of range", ErrName)
 	}
-	_, err := l.disk.Size(filepath.Join(l.o.Dirs.Archive, name.String()))
-	if err == nil || errors.Is(err, errNotRegular) {
-		return nil, fs.ErrExist
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	used, err := l.used(l.o.Dirs.Archive, name)
+	if err != nil {
 		return nil, err
 	}
+	for _, d := range l.o.Elsewhere {
+		for _, dir := range []string{d.Collect, d.Archive} {
+			there, _ := l.used(dir, name) // it may be out of order; see Options
+			used = used || there
+		}
+	}
+	if used {
+		return nil, fs.ErrExist
+	}
 	return l.disk.Open(filepath.Join(l.o.Dirs.Collect, name.String()), os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_APPEND)
+}
+
+// used tells whether a name is in use in a directory.
+func (l *Log) used(dir string, name Name) (bool, error) {
+	_, err := l.disk.Size(filepath.Join(dir, name.String()))
+	if err == nil || errors.Is(err, errNotRegular) {
+		return true, nil
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return false, err
 }
 
 // sync makes the open file durable up to offset at, which has to be its end.
@@ -168,7 +187,7 @@ func (l *Log) seal() (File, bool, error) {
 	}
 	if f.state == complete {
 		if err := archive(l.disk, l.o.Dirs, f.path, &f.name, f.committed, f.seen); err != nil {
-			return File{}, false, &Error{Op: op, File: f.name.String(), Err: err}
+			return File{}, false, &Error{Op: op, File: f.name.String(), Err: l.gone(err)}
 		}
 		f.state = moved
 	}
@@ -211,10 +230,23 @@ func (l *Log) mend() error {
 		l.open = nil
 	}
 	if err != nil {
-		return &Error{Op: "mend", File: f.name.String(), Err: err}
+		return &Error{Op: "mend", File: f.name.String(), Err: l.gone(err)}
 	}
 	f.committed, f.state = done.size, complete
 	return nil
+}
+
+// gone gives up a file that is no longer there: nothing can be done for it, and
+// the next one must not wait for it.
+func (l *Log) gone(err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, sizeErr := l.disk.Size(l.open.path); !errors.Is(sizeErr, fs.ErrNotExist) {
+		return err
+	}
+	l.open = nil
+	return fmt.Errorf("%w: %w", ErrGone, err)
 }
 
 // discard removes a new file to which not even its header was committed.
@@ -223,10 +255,10 @@ func (l *Log) discard() error {
 	if err := l.disk.Remove(f.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return &Error{Op: "discard", File: f.name.String(), Err: err}
 	}
-	if err := l.disk.SyncDir(l.o.Dirs.Collect); err != nil {
+	if err := l.disk.SyncDir(l.o.Dirs.Collect); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return &Error{Op: "discard", File: f.name.String(), Err: err}
 	}
-	l.open = nil
+	l.open, l.reason = nil, f.why
 	return nil
 }
 
