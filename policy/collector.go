@@ -48,6 +48,9 @@ type Options struct {
 	// Minute is how long a minute of the configuration lasts: rollover 60 is
 	// 60 of them. 0 for a minute; a demonstration shortens it.
 	Minute time.Duration
+	// Software is the name and version of the program, for the files of
+	// policies with SystemInfo; "" to leave it out.
+	Software string
 	// Hooks are told what happens.
 	Hooks Hooks
 }

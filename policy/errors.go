@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Rule names one rule of a configuration. The names are stable; docs/configuration.md
@@ -33,6 +34,7 @@ const (
 	RuleDefaultRecord Rule = "default-without-record"
 	RuleDefaultTwice  Rule = "default-twice"
 	RuleDefaultLSP    Rule = "default-ldp-rsvp"
+	RuleDefaultSAA    Rule = "default-saa"
 	RuleToMissing     Rule = "to-missing"
 	RuleToUnknown     Rule = "to-unknown"
 	RuleFileShared    Rule = "file-shared"
@@ -65,24 +67,25 @@ func Rules() []RuleDoc {
 		{RuleLocation, "A file-id has a location."},
 		{RuleRollover, "Rollover is in its range, in whole minutes."},
 		{RuleRetention, "Retention is in its range, in whole hours."},
-		{RuleInterval, "The collection interval is in its range, in whole minutes."},
+		{RuleInterval, fmt.Sprintf("The collection interval is in its range, in whole minutes; the shortest is %d, with record saa %d.", MinInterval/time.Minute, MinTestInterval/time.Minute)},
 		{RuleRecordMissing, "A policy in service has a record."},
 		{RuleRecordUnknown, "The record name is one of the catalogue."},
-		{RuleRecordType, "The record is of one of the five types, and of the policy's type if that is given."},
+		{RuleRecordType, "The record is of one of the five types or of type saa, and of the policy's type if that is given."},
 		{RuleRecordTwice, "A record name is used by one policy only, in service or not."},
 		{RuleRecordSource, "The source can collect the record."},
 		{RuleDefaultRecord, "A default policy has a record."},
 		{RuleDefaultTwice, "A type has one default policy at most."},
 		{RuleDefaultLSP, "LDP and RSVP records are in no default policy."},
+		{RuleDefaultSAA, "An SAA test names its policy; no default policy is of type saa."},
 		{RuleToMissing, "A policy in service has a destination."},
 		{RuleToUnknown, "The file-id of the destination exists."},
 		{RuleFileShared, "A file-id is the destination of one policy only, in service or not."},
-		{RuleObject, "An object has its id, and a SAP its service."},
+		{RuleObject, "An object has its id, a SAP its service, and an SAA test its owner."},
 		{RuleObjectTwice, "No object is given twice."},
 		{RuleObjectPolicy, "The policy that an object names exists."},
 		{RuleObjectType, "The policy that an object names is of the object's type; a policy over SDP bindings has a record about them."},
 		{RuleObjectLink, "With the source linux an object has a link, and no other object of its kind has the same one."},
-		{RuleObjectFields, "Counter mode, meters, egress meters, queues and service are given only where the object has them, in their ranges."},
+		{RuleObjectFields, "Counter mode, meters, egress meters, queues, service and owner are given only where the object has them, in their ranges."},
 	}
 }
 

@@ -42,6 +42,7 @@ const (
 	badMeters
 	badEgress
 	badQueues
+	badOwner
 )
 
 func (b badFields) has(f badFields) bool { return b&f != 0 }

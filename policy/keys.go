@@ -14,7 +14,7 @@ import (
 
 var configKeys = []key[Config]{
 	textKey("system-name", line80, "The name of this system, for the files of policies with `include-system-info`.",
-		func(c *Config) *string { return &c.System }).or("left out"),
+		func(c *Config) *string { return &c.System }).or("none"),
 	sectionKey("source", "Where counters come from.", sourceKeys,
 		func(c *Config) *SourceConfig { return &c.Source },
 		func(c *Config, line int, g given) { c.Source.Line, c.Source.given = line, g }).or("linux"),
@@ -67,15 +67,15 @@ var policyKeys = []key[AccountingPolicy]{
 		func(p *AccountingPolicy) *Type { return &p.Type }, ParseType, Type.String).or("the type of the record"),
 	recordKey("record", "What is collected. A record name serves one policy.",
 		func(p *AccountingPolicy) *record.Name { return &p.Record }).or("required in service"),
-	spanKey("collection-interval", MinInterval, MaxInterval, time.Minute, "How often.",
-		func(p *AccountingPolicy) *time.Duration { return &p.CollectionInterval }).or("that of the record: 5 or 15"),
+	spanKey("collection-interval", MinTestInterval, MaxInterval, time.Minute, "How often.",
+		func(p *AccountingPolicy) *time.Duration { return &p.CollectionInterval }).only("5–120 minutes, with record saa 1–120").or("that of the record: 5 or 15"),
 	destinationKey("to", "Where the records go; `no-file` collects and stores nothing.",
 		func(p *AccountingPolicy) *Destination { return &p.To }).or("required in service"),
 	flagKey("default", false, "The policy of all objects of its type that collect statistics and name no policy.",
 		func(p *AccountingPolicy) *bool { return &p.Default }).only("one policy of a type"),
 	flagKey("align", false, "Collect when the clock (UTC) is divisible by the interval; otherwise the first interval begins when the agent starts.",
 		func(p *AccountingPolicy) *bool { return &p.Align }),
-	flagKey("include-system-info", false, "Put the `system-name` into the header of every file.",
+	flagKey("include-system-info", false, "Put the `system-name`, the program and the time zone of the times in file names at the top of every file.",
 		func(p *AccountingPolicy) *bool { return &p.IncludeSystemInfo }),
 	flagKey("shutdown", false, "Out of service: nothing is collected, and record and destination may be missing.",
 		func(p *AccountingPolicy) *bool { return &p.Shutdown }),
@@ -88,6 +88,7 @@ var objectLists = []key[[]Object]{
 	objectList("network-ports", Network, "Network ports.", networkPortKeys),
 	objectList("network-interfaces", NetworkIf, "Network IP interfaces.", interfaceKeys),
 	objectList("sdps", SDP, "SDPs and SDP bindings.", sdpKeys),
+	objectList("saa-tests", SAA, "Tests of the service assurance agent; they have no default policy.", testKeys),
 }
 
 func objectList(name string, t Type, doc string, keys []key[Object]) key[[]Object] {
@@ -117,7 +118,7 @@ var objectBits = []struct {
 	key string
 	bit badFields
 }{
-	{"sap", badID}, {"port", badID}, {"interface", badID}, {"sdp", badID}, {"service", badService}, {"accounting-policy", badPolicy},
+	{"sap", badID}, {"port", badID}, {"interface", badID}, {"sdp", badID}, {"test", badID}, {"owner", badOwner}, {"service", badService}, {"accounting-policy", badPolicy},
 	{"link", badLink}, {"meters", badMeters}, {"egress-meters", badEgress}, {"queues", badQueues},
 }
 
@@ -140,7 +141,7 @@ var (
 		func(o *Object) *CounterMode { return &o.CounterMode }, ParseCounterMode, CounterMode.String).byDefault(modeNames[0])
 	metersKey = countKey("meters", MaxMeters, "How many ingress meters; used by `synthetic`.",
 		func(o *Object) *int { return &o.Meters }).byDefault(defMeters)
-	egressKey = countKey("egress-meters", MaxEgress, "How many egress meters with counters of their own; used by `synthetic`.",
+	egressKey = countKey("egress-meters", MaxEgress, "How many egress meters. They have counters of their own only if the SAP has an aggregate meter, so none is the usual case; used by `synthetic`.",
 		func(o *Object) *int { return &o.EgressMeters }).or("none")
 	queuesKey = countKey("queues", MaxQueues, "How many queues; used by `synthetic`.",
 		func(o *Object) *int { return &o.Queues }).byDefault(defQueues)
@@ -154,7 +155,12 @@ var (
 	accessPortKeys  = []key[Object]{objectID("port", "The port id; unique among access ports."), objectLinkKey, policyKey, collectKey, modeKey, metersKey, queuesKey}
 	networkPortKeys = []key[Object]{objectID("port", "The port id; unique among network ports."), objectLinkKey, policyKey, collectKey, queuesKey}
 	interfaceKeys   = []key[Object]{objectID("interface", "The name of the interface; unique."), objectLinkKey, policyKey, collectKey, metersKey}
-	sdpKeys         = []key[Object]{
+	testKeys        = []key[Object]{
+		objectID("test", "The name of the test; unique together with the owner."),
+		textKey("owner", label, "The owner of the test.", func(o *Object) *string { return &o.Owner }).required(),
+		policyKey, collectKey,
+	}
+	sdpKeys = []key[Object]{
 		objectID("sdp", "The SDP id; unique together with the service."), service("The service of an SDP binding.").or("none: the SDP as a whole"),
 		objectLinkKey, policyKey, collectKey,
 	}
@@ -174,6 +180,7 @@ func Reference() string {
 	table(&b, "objects: network-ports", networkPortKeys)
 	table(&b, "objects: network-interfaces", interfaceKeys)
 	table(&b, "objects: sdps", sdpKeys)
+	table(&b, "objects: saa-tests", testKeys)
 	b.WriteString("### Rules\n\n| rule | demands |\n|---|---|\n")
 	for _, r := range Rules() {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", r.Rule, r.Doc)

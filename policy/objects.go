@@ -6,16 +6,20 @@ import (
 )
 
 // objectKey is the identity of an object. A SAP belongs to one service and is
-// unique without it; an SDP has one binding per service.
+// unique without it; an SDP has one binding per service, an SAA test is one of
+// its owner.
 type objectKey struct {
-	t           Type
-	id, service string
+	t         Type
+	id, under string
 }
 
 func keyOf(o *Object) objectKey {
 	k := objectKey{t: o.Type, id: o.ID}
-	if o.Type == SDP {
-		k.service = o.Service
+	switch o.Type {
+	case SDP:
+		k.under = o.Service
+	case SAA:
+		k.under = o.Owner
 	}
 	return k
 }
@@ -61,7 +65,7 @@ func (k *checker) objects() {
 
 // subject names an object in a message, also if its id is unusable.
 func subject(o *Object) string {
-	if !idText(o.ID) || o.Service != "" && !idText(o.Service) {
+	if !idText(o.ID) || o.Service != "" && !idText(o.Service) || o.Owner != "" && !idText(o.Owner) {
 		return fmt.Sprintf("%s %q", o.Type.Object(), bounded(o.ID))
 	}
 	return o.String()
@@ -79,6 +83,7 @@ func (k *checker) objectText(o *Object) {
 	}{
 		{"id", o.ID, o.bad.has(badID), true},
 		{"service", o.Service, o.bad.has(badService), o.Type == Access},
+		{"owner", o.Owner, o.bad.has(badOwner), o.Type == SAA},
 	} {
 		switch {
 		case f.bad:
@@ -95,6 +100,9 @@ func (k *checker) objectText(o *Object) {
 func (k *checker) objectFields(o *Object) {
 	if o.Service != "" && o.Type != Access && o.Type != SDP {
 		k.fail(RuleObjectFields, o.Line, subject(o), "it cannot have a service")
+	}
+	if o.Owner != "" && o.Type != SAA {
+		k.fail(RuleObjectFields, o.Line, subject(o), "it cannot have an owner")
 	}
 	if int(o.CounterMode) >= len(modeNames) || o.CounterMode != 0 && o.Type != Access && o.Type != AccessPort {
 		k.fail(RuleObjectFields, o.Line, subject(o), "it cannot have the counter-mode %s", o.CounterMode)
@@ -121,6 +129,10 @@ func (k *checker) objectCount(o *Object, key string, n *int, bad, has bool, def,
 
 func (k *checker) objectLink(o *Object, links map[linkKey]*Object) {
 	if o.bad.has(badLink) {
+		return
+	}
+	if o.Type == SAA {
+		k.fail(RuleObjectLink, o.Line, subject(o), "the source linux runs no tests; it measures links")
 		return
 	}
 	if o.Link == "" {
@@ -163,7 +175,7 @@ func (k *checker) objectPolicy(o *Object, defaults map[Type]*AccountingPolicy) {
 }
 
 func article(t Type) string {
-	if t == Access || t == SDP || t == AccessPort {
+	if t == Access || t == SDP || t == AccessPort || t == SAA {
 		return "an"
 	}
 	return "a"

@@ -26,22 +26,25 @@ import (
 // Records": access, accessport, network, networkIf, sdp).
 type Type uint8
 
-// The five types. The zero Type is none of them: in an AccountingPolicy it
-// means "the type of its record".
+// The five types, and SAA, which stands beside them: a test names its policy,
+// and there is no default policy for tests (7210 SAS OAM guide, SAA). The zero
+// Type is none of them: in an AccountingPolicy it means "the type of its
+// record".
 const (
 	Access     Type = iota + 1 // SAPs
 	AccessPort                 // access ports
 	Network                    // network ports
 	NetworkIf                  // network IP interfaces
 	SDP                        // SDPs and SDP bindings
+	SAA                        // tests of the service assurance agent
 )
 
-var typeNames = [...]string{Access: "access", AccessPort: "accessport", Network: "network", NetworkIf: "networkIf", SDP: "sdp"}
+var typeNames = [...]string{Access: "access", AccessPort: "accessport", Network: "network", NetworkIf: "networkIf", SDP: "sdp", SAA: "saa"}
 
-var objectNames = [...]string{Access: "SAP", AccessPort: "access port", Network: "network port", NetworkIf: "network interface", SDP: "SDP"}
+var objectNames = [...]string{Access: "SAP", AccessPort: "access port", Network: "network port", NetworkIf: "network interface", SDP: "SDP", SAA: "SAA test"}
 
-// Types returns the five types in the order of the guide.
-func Types() []Type { return []Type{Access, AccessPort, Network, NetworkIf, SDP} }
+// Types returns the five types in the order of the guide, and SAA behind them.
+func Types() []Type { return []Type{Access, AccessPort, Network, NetworkIf, SDP, SAA} }
 
 // String returns the device's word, such as "networkIf", or "" for no type.
 func (t Type) String() string {
@@ -113,9 +116,10 @@ const (
 	MinRetention, MaxRetention = 1 * time.Hour, 500 * time.Hour
 	DefaultRetention           = 12 * time.Hour
 
-	// MinInterval holds for every record of the five types; the records that
-	// may go down to one minute (saa, complete-pm, …) belong to none of them.
+	// MinInterval holds for every record of the five types. Records of SAA
+	// tests may be collected every minute (MinTestInterval).
 	MinInterval, MaxInterval = 5 * time.Minute, 120 * time.Minute
+	MinTestInterval          = 1 * time.Minute
 	// DefaultInterval is the collection interval of a record of which none is
 	// known; all others have theirs in the catalogue.
 	DefaultInterval = 5 * time.Minute
@@ -123,7 +127,7 @@ const (
 
 // The limits of this agent.
 const (
-	MaxText    = 64 // characters of an object's id or service
+	MaxText    = 64 // characters of an object's id, service or owner
 	MaxMeters  = 32 // ingress meters of a SAP or network interface
 	MaxEgress  = 32 // egress meters of a SAP
 	MaxQueues  = 64 // queues of a port
@@ -196,7 +200,8 @@ type AccountingPolicy struct {
 	// Record is the one record name of the policy; no other policy may have
 	// it. Upper and lower case are the same; a Set holds the catalogue's.
 	Record record.Name
-	// CollectionInterval is 5–120 whole minutes; 0 for the record's default.
+	// CollectionInterval is 5–120 whole minutes, for SAA tests 1–120; 0 for the
+	// record's default.
 	CollectionInterval time.Duration
 	// To is the file-id, which no other policy may use, or NoFile.
 	To Destination
@@ -207,8 +212,9 @@ type AccountingPolicy struct {
 	// divisible by the interval; otherwise the first interval begins when the
 	// collector starts.
 	Align bool
-	// IncludeSystemInfo puts the name of the system into the header of every
-	// file (include-system-info of SR OS, off by default).
+	// IncludeSystemInfo puts what is known of this system at the top of every
+	// file (include-system-info of SR OS, off by default): its name, the
+	// program, and the time zone of the times in file names.
 	IncludeSystemInfo bool
 	// Shutdown takes the policy out of service: it may be incomplete, it
 	// still owns its record and file-id, and nothing is collected for it.
@@ -222,11 +228,14 @@ type AccountingPolicy struct {
 // Object is something that has counters.
 type Object struct {
 	// Type says what it is: Access a SAP, AccessPort and Network a port,
-	// NetworkIf an IP interface, SDP an SDP.
+	// NetworkIf an IP interface, SDP an SDP, SAA a test.
 	Type Type
 	// ID is the SAP id ("1/1/1:100"), the port id ("1/1/1"), the name of the
-	// interface or the SDP id, as it will stand in the records.
+	// interface, the SDP id or the name of the test, as it will stand in the
+	// records.
 	ID string
+	// Owner is the owner of an SAA test, which must have one.
+	Owner string
 	// Service is the service id of a SAP, which must have one, and of an SDP
 	// binding; an SDP without it is the SDP as a whole.
 	Service string
@@ -257,6 +266,9 @@ func (o *Object) String() string {
 	s := o.Type.Object() + " " + o.ID
 	if o.Type == SDP && o.Service != "" {
 		s += " of service " + o.Service
+	}
+	if o.Type == SAA && o.Owner != "" {
+		s += " of owner " + o.Owner
 	}
 	return s
 }

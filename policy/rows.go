@@ -52,11 +52,14 @@ const (
 	keyID
 	keyService
 	keyMember // number of the meter or queue
+	keyOwner  // of an SAA test
+	keyRun    // number of the run of an SAA test
 )
 
 var keyFields = map[string]keyField{
 	"sap": keyID, "pId": keyID, "port": keyID, "ifName": keyID, "sdp": keyID,
 	"svc": keyService, "mId": keyMember, "qid": keyMember,
+	"tst": keyID, "own": keyOwner, "rid": keyRun,
 }
 
 // scope says how many rows of a row set an object has.
@@ -72,6 +75,7 @@ const (
 
 var scopes = map[string]scope{
 	"per SAP": perObject, "per SDP": perObject, "per port": perObject, "per interface": perObject,
+	"per test": perObject, "per run": perObject,
 	"per SDP binding": perBinding, "per meter": perMeter, "per SAP egress meter": perEgressMeter, "per queue": perQueue,
 }
 
@@ -155,6 +159,8 @@ func (r *row) fillKeys(rec *record.Record, o *Object, member int) {
 			rec.Values[i] = record.Str(o.ID)
 		case keyService:
 			rec.Values[i] = record.Str(o.Service)
+		case keyOwner:
+			rec.Values[i] = record.Str(o.Owner)
 		case keyMember:
 			if member > 0 {
 				rec.Values[i] = record.Num(uint64(member))
@@ -185,10 +191,21 @@ func deviceRows(d *record.Definition) []row {
 	return out
 }
 
-// syntheticRows returns the rows of objects in a counter mode.
+// semanticsOf tells what the counters of a record are that the agent reads: an
+// SAA test counts the probes of one run, everything else goes on counting.
+func semanticsOf(d *record.Definition) string {
+	if d.PolicyType == SAA.String() {
+		return record.PerInterval
+	}
+	return record.Cumulative
+}
+
+// syntheticRows returns the rows of objects in a counter mode. The row of an
+// SAA test has no counter of its own, only its runs have.
 func syntheticRows(d *record.Definition, mode CounterMode) []row {
+	test := d.PolicyType == SAA.String()
 	return slices.DeleteFunc(deviceRows(d), func(r row) bool {
-		return r.set.CounterMode != "" && r.set.CounterMode != mode.String() || !slices.ContainsFunc(r.fields, func(f rowField) bool { return f.counter })
+		return r.set.CounterMode != "" && r.set.CounterMode != mode.String() || !test && !slices.ContainsFunc(r.fields, func(f rowField) bool { return f.counter })
 	})
 }
 

@@ -192,7 +192,11 @@ func (k *checker) policy(p *AccountingPolicy) {
 			interval = def.DefaultInterval
 		}
 	}
-	k.duration(RuleInterval, name, "collection-interval", &p.CollectionInterval, p.given, p.Line, interval, MinInterval, MaxInterval, time.Minute)
+	least := MinInterval
+	if p.Type == SAA {
+		least = MinTestInterval
+	}
+	k.duration(RuleInterval, name, "collection-interval", &p.CollectionInterval, p.given, p.Line, interval, least, MaxInterval, time.Minute)
 	switch {
 	case p.given.bad("to"):
 	case p.To == 0 && !p.Shutdown:
@@ -237,6 +241,9 @@ func (k *checker) record(p *AccountingPolicy, name string) *record.Definition {
 	}
 	if p.Type == 0 && !p.given.bad("type") {
 		p.Type = t
+	}
+	if p.Default && t == SAA {
+		k.fail(RuleDefaultSAA, p.given.line("default", p.Line), name, "record %s: an SAA test names its policy, there is no default policy for tests", def.Name)
 	}
 	return def
 }

@@ -83,13 +83,14 @@ var ruleTable = []struct {
 	{RuleInterval, "    to: file 11\n", "    to: file 11\n    collection-interval: 121\n"},
 	{RuleRecordMissing, "    record: combined-sdp-ingress-egress\n", ""},
 	{RuleRecordUnknown, "combined-sdp-ingress-egress", "combined-sdp-octets"},
-	{RuleRecordType, "combined-sdp-ingress-egress", "saa"},
+	{RuleRecordType, "combined-sdp-ingress-egress", "aa-protocol"},
 	{RuleRecordType, "    to: file 11\n", "    to: file 11\n    type: network\n"},
 	{RuleRecordTwice, "combined-sdp-ingress-egress", "Service-Ingress-Octets"},
 	{RuleRecordSource, "combined-sdp-ingress-egress", "combined-service-ing-egr-octets"},
 	{RuleDefaultRecord, "    record: service-ingress-octets\n", ""},
 	{RuleDefaultTwice, "    record: combined-sdp-ingress-egress\n", "    record: service-egress-octets\n    default: true\n"},
 	{RuleDefaultLSP, "service-ingress-octets", "combined-ldp-lsp-egress"},
+	{RuleDefaultSAA, "service-ingress-octets", "saa"},
 	{RuleToMissing, "    to: file 12\n", ""},
 	{RuleToUnknown, "    to: file 12\n", "    to: file 13\n"},
 	{RuleToUnknown, "    to: file 12\n", "    to: file 0\n"},
@@ -238,7 +239,7 @@ func TestNewWithoutYAML(t *testing.T) {
 	want := `configuration has 6 mistakes
   file-id 11: the id is given twice
   file-id 11: location is missing: it takes the directory below which act-collect/ and act/ are made
-  object "x": its type is none of access, accessport, network, networkIf, sdp
+  object "x": its type is none of access, accessport, network, networkIf, sdp, saa
   network port 1/1/1: it cannot have a service
   network port 1/1/1: it cannot have the counter-mode CounterMode(5)
   network port 1/1/1: it cannot have meters`

@@ -125,7 +125,7 @@ func randomConfig(r *rand.Rand) Config {
 			continue
 		}
 		n := len(c.Policies)
-		p := AccountingPolicy{ID: ids[n] + 1, Record: d.Name, To: NoFile, Default: len(byType[typ]) == 0 && pick(2), Align: pick(2), Shutdown: pick(4)}
+		p := AccountingPolicy{ID: ids[n] + 1, Record: d.Name, To: NoFile, Default: typ != SAA && len(byType[typ]) == 0 && pick(2), Align: pick(2), Shutdown: pick(4)}
 		if pick(2) {
 			p.Description = words(MaxDescription)
 		}
@@ -167,7 +167,9 @@ func randomConfig(r *rand.Rand) Config {
 			if typ == AccessPort || typ == Network {
 				o.Queues = r.IntN(MaxQueues + 1)
 			}
-			if pick(2) {
+			if typ == SAA {
+				o.Owner = label()
+			} else if pick(2) {
 				o.Link = label()
 			}
 			c.Objects = append(c.Objects, o)

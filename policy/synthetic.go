@@ -12,6 +12,7 @@ import (
 // and however often. Counters are cumulative, never decrease, and agree with
 // each other: offered = forwarded + dropped, forwarded = in-profile +
 // out-of-profile, and the octets offered to a SAP are the sum over its meters.
+// An SAA test is run every five minutes, and what is read is its last run.
 //
 // Its zero value has the seed 0 and no idle object.
 type Synthetic struct {
@@ -43,11 +44,10 @@ func (s *Synthetic) Sample(ctx context.Context, req Request, out Sink) error {
 					member = m
 				}
 				r.fillKeys(&rec, o, member)
-				t := g.traffic(r.egress, member, at)
-				for j := range r.fields {
-					if r.fields[j].counter {
-						rec.Values[j] = record.Num(t.value(r.fields[j].meaning))
-					}
+				if o.Type == SAA {
+					g.run(at).fill(&rec)
+				} else {
+					g.traffic(r.egress, member, at).fill(r, &rec)
 				}
 				if err := out.Record(&rec); err != nil {
 					return err
@@ -174,6 +174,15 @@ func (g generator) traffic(egress bool, member int, at moment) traffic {
 		sum.inDropped = sum.inDropped.plus(t.inDropped)
 	}
 	return sum
+}
+
+// fill fills in the counters of a row.
+func (t traffic) fill(r *row, rec *record.Record) {
+	for j := range r.fields {
+		if r.fields[j].counter {
+			rec.Values[j] = record.Num(t.value(r.fields[j].meaning))
+		}
+	}
 }
 
 func (t *traffic) value(m meaning) uint64 {

@@ -46,6 +46,7 @@ func testObjects(t testing.TB) map[Type][]*Object {
 		{Type: NetworkIf, ID: "core", Meters: 2},
 		{Type: SDP, ID: "7"},
 		{Type: SDP, ID: "7", Service: "100"},
+		{Type: SAA, ID: "ping-core", Owner: "admin"},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -100,8 +101,8 @@ func TestSyntheticKnowsEveryRecord(t *testing.T) {
 			}
 		}
 	}
-	if records != 24 { // 20 of the five types (saa is none of them), 4 of the Mxp
-		t.Errorf("%d records, want 24", records)
+	if records != 25 { // the 21 of the 7210 SAS, 4 of the Mxp
+		t.Errorf("%d records, want 25", records)
 	}
 }
 

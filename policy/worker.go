@@ -248,20 +248,22 @@ func (w *worker) header(_ rollover.Name, created time.Time, reason string) []byt
 	w.mu.Lock()
 	w.status.Since = created.Round(0)
 	w.mu.Unlock()
-	system := ""
-	if w.plan.Policy.IncludeSystemInfo {
-		system = w.c.o.Set.Config().System
-	}
-	w.enc = record.NewEncoder(record.Header{
+	h := record.Header{
 		Policy:      w.plan.Policy.ID,
 		FileID:      w.plan.File.ID,
 		Record:      w.plan.Policy.Record,
 		Created:     created,
 		Interval:    w.interval(),
-		Semantics:   record.Cumulative,
-		System:      system,
+		Semantics:   semanticsOf(w.plan.Definition),
 		Description: cmp.Or(w.plan.Policy.Description, w.plan.File.Description),
 		Reason:      reason,
-	})
+	}
+	if w.plan.Policy.IncludeSystemInfo {
+		h.System, h.Software, h.Zone = w.c.o.Set.Config().System, w.c.o.Software, time.UTC.String()
+		if l := w.c.o.Location; l != nil {
+			h.Zone = l.String()
+		}
+	}
+	w.enc = record.NewEncoder(h)
 	return w.enc.AppendHeader(nil)
 }

@@ -52,7 +52,9 @@ const (
 	attrCreated   = "created"
 	attrSeconds   = "interval" // collection interval in seconds, at most three decimals
 	attrSemantics = "semantics"
-	attrSystem    = "system"
+	attrSystem    = "system" // this and the next two: include-system-info
+	attrSoftware  = "software"
+	attrZone      = "zone"
 	// on the log element
 	attrDescription = "description"
 	attrReason      = "reason"
@@ -88,7 +90,9 @@ type Header struct {
 	Created     time.Time     // when the file was created; written in whole milliseconds
 	Interval    time.Duration // collection interval; written in whole milliseconds
 	Semantics   string        // Cumulative, PerInterval or ""
-	System      string        // the device, if system information is on
+	System      string        // name of the device; this and the next two only if system information is on
+	Software    string        // what wrote the file, with its version
+	Zone        string        // time zone of the time in the name of the file
 	Description string        // description of the file or policy
 	Reason      string        // why the file was created
 }
@@ -118,7 +122,7 @@ func (h Header) Validate() error {
 		errs = append(errs, fmt.Errorf("header: semantics %q is neither %q nor %q", bounded(h.Semantics), Cumulative, PerInterval))
 	}
 	for _, s := range []struct{ what, text string }{
-		{"record", string(h.Record)}, {"system", h.System}, {"description", h.Description}, {"reason", h.Reason},
+		{"record", string(h.Record)}, {"system", h.System}, {"software", h.Software}, {"zone", h.Zone}, {"description", h.Description}, {"reason", h.Reason},
 	} {
 		if err := checkText(s.text); err != nil {
 			errs = append(errs, fmt.Errorf("header: %s: %w", s.what, err))

@@ -52,6 +52,8 @@ func (e *Encoder) AppendHeader(dst []byte) []byte {
 	}
 	dst = appendOptionalAttr(dst, attrSemantics, h.Semantics)
 	dst = appendOptionalAttr(dst, attrSystem, h.System)
+	dst = appendOptionalAttr(dst, attrSoftware, h.Software)
+	dst = appendOptionalAttr(dst, attrZone, h.Zone)
 	dst = append(dst, ">\n"...)
 	if h.Description != "" || h.Reason != "" {
 		dst = append(dst, "<"+elemLog...)

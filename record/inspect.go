@@ -34,6 +34,7 @@ type Report struct {
 	// 0 if there are fewer than two.
 	Interval  float64         `json:"interval_seconds"`
 	Intervals int             `json:"intervals"` // different interval ends
+	Finals    int64           `json:"finals"`    // records with the last values of a deleted object
 	Shape     []*ShapeNode    `json:"shape"`     // the root elements with all below them
 	FieldsAre []string        `json:"fields_are"`
 	RowSets   []RowSetReport  `json:"row_sets"`
@@ -66,6 +67,8 @@ type HeaderReport struct {
 	Interval    float64   `json:"interval_seconds,omitempty"`
 	Semantics   string    `json:"semantics,omitempty"`
 	System      string    `json:"system,omitempty"`
+	Software    string    `json:"software,omitempty"`
+	Zone        string    `json:"zone,omitempty"`
 	Description string    `json:"description,omitempty"`
 	Reason      string    `json:"reason,omitempty"`
 }
@@ -210,6 +213,9 @@ func (in *inspection) note(rec *Record) {
 	if !rec.End.IsZero() && len(in.ends) < maxEnds {
 		in.ends[rec.End] = true
 	}
+	if rec.Final > 0 {
+		in.report.Finals++
+	}
 	sets := in.report.RowSets
 	i := slices.IndexFunc(sets, func(s RowSetReport) bool { return s.set == rec.Set && s.Sub == rec.Sub })
 	if i < 0 {
@@ -262,7 +268,7 @@ func (in *inspection) problem(err error) {
 }
 
 func newHeaderReport(h Header) HeaderReport {
-	return HeaderReport{h.Policy, h.FileID, h.Record, h.Created, h.Interval.Seconds(), h.Semantics, h.System, h.Description, h.Reason}
+	return HeaderReport{h.Policy, h.FileID, h.Record, h.Created, h.Interval.Seconds(), h.Semantics, h.System, h.Software, h.Zone, h.Description, h.Reason}
 }
 
 // finish draws the conclusions.

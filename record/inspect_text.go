@@ -82,6 +82,8 @@ func (t *textReport) header(rep *Report) {
 	line("file id", number(h.FileID))
 	line("record", quoted(string(h.Record)))
 	line("system", quoted(h.System))
+	line("software", quoted(h.Software))
+	line("time zone", quoted(h.Zone))
 	line("description", quoted(h.Description))
 	line("reason", quoted(h.Reason))
 	line("semantics", h.Semantics)
@@ -99,6 +101,9 @@ func (t *textReport) header(rep *Report) {
 		line("interval ends", fmt.Sprintf("%s to %s: %d%s", rep.First.Format(time.RFC3339), rep.Last.Format(time.RFC3339), rep.Intervals, every))
 	} else {
 		line("interval ends", "none found")
+	}
+	if rep.Finals > 0 {
+		line("final records", fmt.Sprintf("%d: the last values of objects that were deleted", rep.Finals))
 	}
 	if len(rep.FieldsAre) > 0 {
 		line("fields are", strings.Join(rep.FieldsAre, ", "))

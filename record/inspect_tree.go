@@ -260,7 +260,7 @@ func (w *word) meaning() string {
 var contextNames = [contexts]string{
 	ctxEnd: "interval end", ctxTime: "interval end", ctxStart: "interval start", ctxFinal: "final ordinal", ctxPolicy: "policy id",
 	ctxRecord: "record name", ctxSub: "sub-record name", ctxScope: "scope of the row", ctxMode: "counter mode", ctxFile: "file id",
-	ctxCreated: "creation time", ctxInterval: "collection interval", ctxSemantics: "semantics", ctxSystem: "system name",
+	ctxCreated: "creation time", ctxInterval: "collection interval", ctxSemantics: "semantics", ctxSystem: "system name", ctxSoftware: "software", ctxZone: "time zone",
 	ctxDescription: "description", ctxReason: "reason of creation", ctxVersion: "version",
 }
 

@@ -310,6 +310,10 @@ func (r *Reader) promote(fld field) {
 		}
 	case ctxSystem:
 		str(&h.System)
+	case ctxSoftware:
+		str(&h.Software)
+	case ctxZone:
+		str(&h.Zone)
 	case ctxDescription:
 		str(&h.Description)
 	case ctxReason:

@@ -24,6 +24,8 @@ const (
 	ctxInterval
 	ctxSemantics
 	ctxSystem
+	ctxSoftware
+	ctxZone
 	ctxDescription
 	ctxReason
 	ctxVersion
@@ -47,6 +49,8 @@ var spellings = [contexts][]string{
 	ctxInterval:    {"interval", "collectioninterval"},
 	ctxSemantics:   {"semantics"},
 	ctxSystem:      {"system", "systemname", "sysname", "host", "hostname", "router", "node"},
+	ctxSoftware:    {"software", "softwareversion"},
+	ctxZone:        {"zone", "timezone"},
 	ctxDescription: {"description", "desc"},
 	ctxReason:      {"reason"},
 	ctxVersion:     {"version"},

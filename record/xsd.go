@@ -114,6 +114,8 @@ const xsdHead = `<?xml version="1.0" encoding="UTF-8"?>
       <xs:attribute name="` + attrSeconds + `" type="seconds.type"/>
       <xs:attribute name="` + attrSemantics + `" type="semantics.type"/>
       <xs:attribute name="` + attrSystem + `" type="xs:string"/>
+      <xs:attribute name="` + attrSoftware + `" type="xs:string"/>
+      <xs:attribute name="` + attrZone + `" type="xs:string"/>
     </xs:complexType>
   </xs:element>
   <xs:complexType name="interval.type">

@@ -67,7 +67,7 @@ func (a *app) collect(ctx context.Context, f collectFlags) error {
 	if f.localTime {
 		location = time.Local
 	}
-	c, err := agent.New(agent.Options{Set: set, Zone: location, Rule: rule, Events: a.events})
+	c, err := agent.New(agent.Options{Set: set, Zone: location, Software: software(), Rule: rule, Events: a.events})
 	if err != nil {
 		return err
 	}

@@ -21,6 +21,9 @@ func buildVersion() string {
 	return "(devel)"
 }
 
+// software is what files with system information say of the program.
+func software() string { return "acctpull " + buildVersion() }
+
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",

@@ -32,6 +32,9 @@ type Options struct {
 	Zone *time.Location
 	// Minute is how long a minute of the configuration lasts; 0 for a minute.
 	Minute time.Duration
+	// Software is the name and version of the program, for files with system
+	// information.
+	Software string
 	// Rule is the retention rule of the sweeps.
 	Rule retention.Kind
 	// SweepEvery is the pause between sweeps; 0 for an hour (7210 SAS guide,
@@ -74,7 +77,7 @@ func New(o Options) (*Agent, error) {
 		o.Source = source
 	}
 	a := &Agent{o: o, set: o.Set, locks: map[string]*durable.Lock{}}
-	c, err := policy.NewCollector(policy.Options{Set: o.Set, Source: o.Source, Location: o.Zone, Minute: o.Minute, Hooks: a.hooks()})
+	c, err := policy.NewCollector(policy.Options{Set: o.Set, Source: o.Source, Location: o.Zone, Minute: o.Minute, Software: o.Software, Hooks: a.hooks()})
 	if err != nil {
 		return nil, err
 	}
