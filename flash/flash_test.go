@@ -35,7 +35,9 @@ func newRig(t *testing.T, root string, places ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, now: t0}
 	r.o = Options{Prefix: rollover.Act, ID: 10, FileID: 11, Ext: ".xml.gz", Rollover: 15 * time.Minute, Level: 1,
-		Header: func(_ rollover.Name, _ time.Time, reason string) []byte { return fmt.Appendf(nil, "<log %s>\n", reason) },
+		Header: func(_ rollover.Name, _ time.Time, reason string) []byte {
+			return fmt.Appendf(nil, "<log %s>\n", reason)
+		},
 		Footer: func() []byte { return []byte("</log>\n") },
 	}
 	for _, p := range places {
