@@ -24,7 +24,7 @@ func (l *Log) room(p *place, now time.Time, try func() error) error {
 		return err
 	}
 	if l.o.Hooks.OnContention != nil {
-		l.o.Hooks.OnContention(p.path, err)
+		l.o.Hooks.OnContention(p.path, p.backup, err)
 	}
 	plan, planErr := l.contend(p, now)
 	if planErr != nil {

@@ -16,9 +16,9 @@ var (
 	ErrClosed = rollover.ErrClosed
 	// ErrDown: no place takes a file; the log is operationally down.
 	ErrDown = errors.New("operationally down")
-	// ErrUntrusted: a write failed at this place before, and it is not used
-	// again before Roll or a new Log.
-	ErrUntrusted = errors.New("not used since a write failed")
+	// ErrUntrusted: a write failed at this place, and it is not used again
+	// before Roll or a new Log.
+	ErrUntrusted = errors.New("the location is not used until clear log")
 	// ErrOtherFileSystem: the place is on another file system than before:
 	// something was unmounted, or mounted over it.
 	ErrOtherFileSystem = errors.New("on another file system than before")

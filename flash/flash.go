@@ -88,7 +88,7 @@ type Hooks struct {
 	OnSeal func(rollover.File)
 	// OnContention is called when something was refused for lack of space,
 	// before anything is deleted (tmnxLogSpaceContention).
-	OnContention func(place string, err error)
+	OnContention func(place string, backup bool, err error)
 	// OnDeleted is called after each file that space contention deleted
 	// (tmnxLogFileDeleted). The reason is retention.Expired or
 	// retention.SpaceContention.

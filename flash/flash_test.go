@@ -46,7 +46,7 @@ func newRig(t *testing.T, root string, places ...string) *rig {
 	short := func(path string) string { return strings.TrimPrefix(path, root+"/") }
 	r.o.Hooks = Hooks{
 		OnSeal:       func(f rollover.File) { r.note("sealed %s", short(f.Path)) },
-		OnContention: func(place string, err error) { r.note("contention %s", short(place)) },
+		OnContention: func(place string, _ bool, err error) { r.note("contention %s", short(place)) },
 		OnDeleted:    func(d retention.Decision) { r.note("deleted %s: %s", d.File.Name, d.Reason) },
 		OnLocationFailed: func(place string, backup bool, err error) {
 			r.note("failed %s backup=%v", short(place), backup)

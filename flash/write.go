@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"syscall"
 	"time"
 
 	"acctpull/rollover"
@@ -39,7 +40,7 @@ func (l *Log) create(now time.Time, not []*place) error {
 		}
 		err := p.err
 		if p.bad {
-			err = fmt.Errorf("%w: %w", ErrUntrusted, err)
+			err = fmt.Errorf("%w; %w", err, ErrUntrusted)
 		} else if !slices.Contains(not, p) {
 			if err = l.room(p, now, func() error { return l.ensure(p, now) }); err == nil {
 				l.cur, p.err = p, nil
@@ -100,11 +101,17 @@ func (l *Log) seal(p *place, reason string, now time.Time) (f rollover.File, ok 
 func (l *Log) shelve(p *place, err error) {
 	l.cur, l.reason = nil, rollover.ReasonError
 	if p.log != nil {
-		if _, _, sealErr := p.seal(rollover.ReasonError); sealErr != nil {
+		if _, _, sealErr := p.seal(rollover.ReasonError); sealErr != nil && !sameCause(err, sealErr) {
 			err = errors.Join(err, sealErr)
 		}
 	}
 	l.failed(p, err, !rollover.NoSpace(err))
+}
+
+// sameCause tells whether the system said the same twice.
+func sameCause(a, b error) bool {
+	var x, y syscall.Errno
+	return errors.As(a, &x) && errors.As(b, &y) && x == y
 }
 
 // failed notes why a place cannot be used.
@@ -123,7 +130,7 @@ func (l *Log) tidy() {
 	keep := l.places[:0:0]
 	for _, p := range l.places {
 		if p != l.cur && p.log != nil {
-			if _, _, err := p.seal(rollover.ReasonError); err != nil {
+			if _, _, err := p.seal(rollover.ReasonError); err != nil && p.err == nil {
 				p.err = err
 			}
 		}

@@ -8,7 +8,9 @@ import (
 	"sync"
 	"time"
 
+	"acctpull/flash"
 	"acctpull/record"
+	"acctpull/retention"
 	"acctpull/rollover"
 )
 
@@ -45,6 +47,9 @@ type Options struct {
 	Source Source
 	// Location is the time zone of the times in file names; nil for UTC.
 	Location *time.Location
+	// Retention is the rule that says which files are past their retention
+	// when there is no room on the flash. Its zero value is the default.
+	Retention retention.Kind
 	// Minute is how long a minute of the configuration lasts: rollover 60 is
 	// 60 of them. 0 for a minute; a demonstration shortens it.
 	Minute time.Duration
@@ -71,6 +76,15 @@ type Hooks struct {
 	// OnFile is called when a file was sealed (the device's
 	// tmnxLogFileRollover).
 	OnFile func(rollover.File)
+	// OnContention is called when the flash has no room for something, before
+	// anything is deleted (tmnxLogSpaceContention).
+	OnContention func(LocationNote)
+	// OnDeleted is called after each file that was deleted to make room
+	// (tmnxLogFileDeleted).
+	OnDeleted func(Deletion)
+	// OnLocationFailed is called when a location stops being usable
+	// (tmnxLogAdminLocFailed, tmnxLogBackupLocFailed).
+	OnLocationFailed func(LocationNote)
 	// OnState is called when a policy goes operationally down, or up again.
 	OnState func(State)
 	// OnObject is called when an object cannot be read any more, can be read
@@ -102,6 +116,22 @@ type Interval struct {
 	// Err says why the interval is incomplete: ErrUnfinished, ErrStopped, an
 	// error of the source or of the disk. nil if it is complete.
 	Err error
+}
+
+// LocationNote is news of the location of a policy's files.
+type LocationNote struct {
+	Policy, FileID int
+	Location       string // the directory
+	Backup         bool   // it is the backup location
+	Err            error
+}
+
+// Deletion is a closed file that was deleted to make room for a policy.
+type Deletion struct {
+	Policy, FileID int // for which room was made; the file may be another's
+	// Decision has the file, its creation time and the reason:
+	// retention.Expired or retention.SpaceContention.
+	retention.Decision
 }
 
 // DataLoss says that records of an interval will never be written.
@@ -217,20 +247,11 @@ func (c *Collector) lasts(d time.Duration) time.Duration {
 func (c *Collector) Recover(now time.Time) (rollover.Recovered, error) {
 	var all rollover.Recovered
 	var errs []error
-	var done []string
-	for _, f := range c.o.Set.Config().FileIDs {
-		if slices.Contains(done, f.Location) {
-			continue
-		}
-		done = append(done, f.Location)
-		r, err := rollover.Recover(c.recovery(f), now)
-		all.Sealed = append(all.Sealed, r.Sealed...)
-		all.Torn = append(all.Torn, r.Torn...)
-		all.Tails = append(all.Tails, r.Tails...)
-		all.CutBytes += r.CutBytes
-		all.Temps += r.Temps
+	for _, place := range places(c.o.Set.Config().FileIDs) {
+		r, err := flash.Recover(flash.Options{Places: []string{place}, Prefix: rollover.Act, Footer: footer, Hooks: flash.Hooks{OnSeal: c.sealed}}, now)
+		all.Add(r)
 		if err != nil {
-			errs = append(errs, &Error{Op: "recover " + f.Location, Err: err})
+			errs = append(errs, &Error{Op: "recover " + place, Err: err})
 		}
 	}
 	err := errors.Join(errs...)
@@ -240,15 +261,26 @@ func (c *Collector) Recover(now time.Time) (rollover.Recovered, error) {
 	return all, err
 }
 
-// recovery returns the options for recovering all accounting files of a
-// location.
-func (c *Collector) recovery(f FileID) rollover.Options {
-	return rollover.Options{
-		Dirs:   rollover.Dirs{Collect: f.CollectDir(), Archive: f.ArchiveDir()},
-		Prefix: rollover.Act,
-		Footer: footer,
-		OnSeal: c.sealed,
+// places returns the different locations of file-ids, backups among them.
+func places(files []FileID) []string {
+	var all []string
+	for _, f := range files {
+		for _, p := range f.Places() {
+			if !slices.Contains(all, p) {
+				all = append(all, p)
+			}
+		}
 	}
+	return all
+}
+
+// ruleFor returns the retention rule of a file, which is that of its file-id.
+func (c *Collector) ruleFor(n rollover.Name) (retention.Rule, bool) {
+	f := c.o.Set.files[n.FileID]
+	if f == nil {
+		return retention.Rule{}, false
+	}
+	return retention.Rule{Kind: c.o.Retention, Retention: c.lasts(f.Retention), Rollover: c.lasts(f.Rollover), Location: c.o.Location}, true
 }
 
 // footer is the end of every accounting file.

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"acctpull/flash"
 	"acctpull/record"
-	"acctpull/rollover"
 )
 
 const (
@@ -24,7 +24,7 @@ type entry struct {
 	ctx      context.Context
 	stamp    time.Time // names the file and rolls it over
 	iv       Interval
-	out      *rollover.Entry  // nil until the first record
+	out      *flash.Entry     // nil until the first record
 	records  int              // taken so far
 	written  bool             // the records are committed
 	writeErr error            // what the disk said
@@ -103,9 +103,7 @@ func (e *entry) finish(sampleErr error) {
 		}
 	}
 	if e.writeErr != nil {
-		// Abort after a failed Commit does nothing; the log cuts the file
-		// back before it goes on.
-		e.writeErr = errors.Join(e.writeErr, e.out.Abort())
+		e.out.Abort() // after a failed Commit it does nothing
 		e.iv.Err = e.writeErr
 		return
 	}

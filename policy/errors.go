@@ -23,6 +23,8 @@ const (
 	RuleDuplicateID   Rule = "id-duplicate"
 	RuleDescription   Rule = "description"
 	RuleLocation      Rule = "location"
+	RuleBackup        Rule = "backup-location"
+	RuleLogMemory     Rule = "log-memory"
 	RuleRollover      Rule = "rollover-range"
 	RuleRetention     Rule = "retention-range"
 	RuleInterval      Rule = "interval-range"
@@ -65,6 +67,8 @@ func Rules() []RuleDoc {
 		{RuleDuplicateID, "No two policies and no two file-ids have the same id."},
 		{RuleDescription, fmt.Sprintf("A description is up to %d printable 7-bit ASCII characters.", MaxDescription)},
 		{RuleLocation, "A file-id has a location."},
+		{RuleBackup, "The backup location is another directory than the location."},
+		{RuleLogMemory, fmt.Sprintf("The log-memory is 1–%d KiB, and its size is given only with it.", MaxLogMemory)},
 		{RuleRollover, "Rollover is in its range, in whole minutes."},
 		{RuleRetention, "Retention is in its range, in whole hours."},
 		{RuleInterval, fmt.Sprintf("The collection interval is in its range, in whole minutes; the shortest is %d, with record saa %d.", MinInterval/time.Minute, MinTestInterval/time.Minute)},

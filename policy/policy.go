@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"acctpull/flash"
 	"acctpull/record"
 )
 
@@ -120,6 +121,9 @@ const (
 	// tests may be collected every minute (MinTestInterval).
 	MinInterval, MaxInterval = 5 * time.Minute, 120 * time.Minute
 	MinTestInterval          = 1 * time.Minute
+	// MaxLogMemory is the largest log-memory, in KiB, and the default.
+	MaxLogMemory = flash.MaxMemory >> 10
+
 	// DefaultInterval is the collection interval of a record of which none is
 	// known; all others have theirs in the catalogue.
 	DefaultInterval = 5 * time.Minute
@@ -142,8 +146,8 @@ const (
 // Files"): files that are open, and files that are closed and wait for
 // retrieval.
 const (
-	CollectDir = "act-collect"
-	ArchiveDir = "act"
+	CollectDir = flash.CollectDir
+	ArchiveDir = flash.ArchiveDir
 )
 
 // Destination is where a policy writes: a file-id from 1 to 99, or NoFile. Its
@@ -172,6 +176,9 @@ type FileID struct {
 	// Location is the directory that stands for the device's flash card;
 	// act-collect/ and act/ are made below it.
 	Location string
+	// BackupLocation is where files go when none can be created at Location;
+	// "" for nowhere.
+	BackupLocation string
 	// Rollover is how long a file is written to before the next write begins
 	// another one: 5–10080 whole minutes, 0 for 1440.
 	Rollover time.Duration
@@ -182,6 +189,14 @@ type FileID struct {
 	Line int
 
 	given given
+}
+
+// Places returns the location and, if there is one, the backup location.
+func (f FileID) Places() []string {
+	if f.BackupLocation == "" {
+		return []string{f.Location}
+	}
+	return []string{f.Location, f.BackupLocation}
 }
 
 // CollectDir returns the directory of the open file.
@@ -216,6 +231,12 @@ type AccountingPolicy struct {
 	// file (include-system-info of SR OS, off by default): its name, the
 	// program, and the time zone of the times in file names.
 	IncludeSystemInfo bool
+	// LogMemory keeps committed intervals in memory, up to LogMemorySize, and
+	// writes them to the flash when it is full, at rollover and at the end: it
+	// spares the flash, and a crash loses what is in memory.
+	LogMemory bool
+	// LogMemorySize is the size of that memory in KiB: 1–128, 0 for 128.
+	LogMemorySize int
 	// Shutdown takes the policy out of service: it may be incomplete, it
 	// still owns its record and file-id, and nothing is collected for it.
 	Shutdown bool

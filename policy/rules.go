@@ -118,6 +118,16 @@ func (k *checker) file(f *FileID) {
 	case len(f.Location) > maxDirPath || hasControl(f.Location):
 		k.fail(RuleLocation, line("location"), name, "location %q is longer than %d bytes or has control characters", bounded(f.Location), maxDirPath)
 	}
+	if b := f.BackupLocation; !f.given.bad("backup-location") {
+		switch {
+		case len(b) > maxDirPath || hasControl(b):
+			k.fail(RuleLocation, line("backup-location"), name, "backup-location %q is longer than %d bytes or has control characters", bounded(b), maxDirPath)
+		case b == "" && f.given.zero("backup-location"):
+			k.fail(RuleLocation, line("backup-location"), name, "backup-location is empty; leave it out if there is none")
+		case b != "" && !f.given.bad("location") && filepath.Clean(b) == filepath.Clean(f.Location):
+			k.fail(RuleBackup, line("backup-location"), name, "backup-location and location are both %q", bounded(b))
+		}
+	}
 	k.duration(RuleRollover, name, "rollover", &f.Rollover, f.given, f.Line, DefaultRollover, MinRollover, MaxRollover, time.Minute)
 	k.duration(RuleRetention, name, "retention", &f.Retention, f.given, f.Line, DefaultRetention, MinRetention, MaxRetention, time.Hour)
 }
@@ -197,12 +207,30 @@ func (k *checker) policy(p *AccountingPolicy) {
 		least = MinTestInterval
 	}
 	k.duration(RuleInterval, name, "collection-interval", &p.CollectionInterval, p.given, p.Line, interval, least, MaxInterval, time.Minute)
+	k.logMemory(p, name)
 	switch {
 	case p.given.bad("to"):
 	case p.To == 0 && !p.Shutdown:
 		k.fail(RuleToMissing, line("to"), name, "it has no destination: to takes \"file N\" or \"no-file\"")
 	case p.To != 0 && p.To != NoFile && k.files[int(p.To)] == nil:
 		k.fail(RuleToUnknown, line("to"), name, "to file %d: there is no file-id %d", int(p.To), int(p.To))
+	}
+}
+
+// logMemory checks the size of the log-memory, which is 0 without one.
+func (k *checker) logMemory(p *AccountingPolicy, name string) {
+	const key = "log-memory-size"
+	line := p.given.line(key, p.Line)
+	switch {
+	case p.given.bad(key) || p.given.bad("log-memory"):
+	case !p.LogMemory:
+		if p.LogMemorySize != 0 || p.given.zero(key) {
+			k.fail(RuleLogMemory, line, name, "%s without log-memory", key)
+		}
+	case p.LogMemorySize == 0 && !p.given.zero(key):
+		p.LogMemorySize = MaxLogMemory
+	case p.LogMemorySize < 1 || p.LogMemorySize > MaxLogMemory:
+		k.fail(RuleLogMemory, line, name, "%s %d is outside 1–%d KiB", key, p.LogMemorySize, MaxLogMemory)
 	}
 }
 

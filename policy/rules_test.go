@@ -73,6 +73,12 @@ var ruleTable = []struct {
 	{RuleDescription, "  - id: 10\n", "  - id: 10\n    description: " + strings.Repeat("x", 81) + "\n"},
 	{RuleLocation, "    location: /flash\n", ""},
 	{RuleLocation, "    location: /flash\n", "    location: \"/fl\\x07ash\"\n"},
+	{RuleBackup, "    location: /flash\n", "    location: /flash\n    backup-location: /flash/\n"},
+	{RuleLocation, "    location: /flash\n", "    location: /flash\n    backup-location: \"\"\n"},
+	{RuleLocation, "    location: /flash\n", "    location: /flash\n    backup-location: \"/fl\\x07ash\"\n"},
+	{RuleLogMemory, "    to: file 11\n", "    to: file 11\n    log-memory: true\n    log-memory-size: 129\n"},
+	{RuleLogMemory, "    to: file 11\n", "    to: file 11\n    log-memory: true\n    log-memory-size: 0\n"},
+	{RuleLogMemory, "    to: file 11\n", "    to: file 11\n    log-memory-size: 64\n"},
 	{RuleRollover, "    location: /flash\n", "    location: /flash\n    rollover: 4\n"},
 	{RuleRollover, "    location: /flash\n", "    location: /flash\n    rollover: 8d\n"},
 	{RuleRetention, "    location: /flash\n", "    location: /flash\n    retention: 0\n"},
@@ -200,7 +206,7 @@ objects:
   line 3: retention: "x" is not a number of hours, or one with the unit m, h or d
   line 3: file-id 11: the id is given twice (the first is in line 2)
   line 3: file-id 11: location is missing: it takes the directory below which act-collect/ and act/ are made
-  line 5: accounting-policy: there is no key "color"; the keys are id, description, type, record, collection-interval, to, default, align, include-system-info, shutdown
+  line 5: accounting-policy: there is no key "color"; the keys are id, description, type, record, collection-interval, to, default, align, include-system-info, log-memory, log-memory-size, shutdown
   line 5: accounting-policy 10: to file 12: there is no file-id 12
   line 6: accounting-policy 11: it has no record
   line 9: SAP 1/1/1:1: there is no accounting-policy 9`

@@ -132,6 +132,9 @@ func randomConfig(r *rand.Rand) Config {
 		if pick(2) {
 			p.Type = typ
 		}
+		if p.LogMemory = pick(2); p.LogMemory && pick(2) {
+			p.LogMemorySize = 1 + r.IntN(MaxLogMemory)
+		}
 		if pick(2) {
 			p.CollectionInterval = MinInterval + time.Duration(r.IntN(116))*time.Minute
 		}
@@ -142,6 +145,9 @@ func randomConfig(r *rand.Rand) Config {
 			}
 			if pick(2) {
 				f.Description = words(MaxDescription)
+			}
+			if pick(2) {
+				f.BackupLocation = "/backup/" + words(40)
 			}
 			c.FileIDs = append(c.FileIDs, f)
 			p.To = Destination(f.ID)

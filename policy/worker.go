@@ -3,11 +3,12 @@ package policy
 import (
 	"cmp"
 	"context"
-	"errors"
 	"sync"
 	"time"
 
+	"acctpull/flash"
 	"acctpull/record"
+	"acctpull/retention"
 	"acctpull/rollover"
 )
 
@@ -17,7 +18,7 @@ type worker struct {
 	plan Plan
 
 	busy    sync.Mutex // held during a collection
-	log     *rollover.Log
+	log     *flash.Log
 	enc     *record.Encoder
 	buf     []byte
 	missing map[*Object]bool // could not be read in the last collection
@@ -201,13 +202,13 @@ func (w *worker) close() error {
 	if w.log == nil {
 		return nil
 	}
-	return w.log.Close()
+	return w.log.Close(time.Now())
 }
 
 // begin begins an entry, in a new log if none is open yet.
-func (w *worker) begin(now time.Time) (*rollover.Entry, error) {
+func (w *worker) begin(now time.Time) (*flash.Entry, error) {
 	if w.log == nil {
-		log, err := w.open(now)
+		log, err := flash.Open(w.flash())
 		if err != nil {
 			return nil, err
 		}
@@ -216,23 +217,36 @@ func (w *worker) begin(now time.Time) (*rollover.Entry, error) {
 	return w.log.Begin(now)
 }
 
-// open opens the policy's log. A file of this policy that an earlier run left,
-// and that could not be recovered at the start, is tried once more.
-func (w *worker) open(now time.Time) (*rollover.Log, error) {
-	o := w.c.recovery(w.plan.File)
-	o.ID, o.FileID, o.Ext = w.plan.Policy.ID, w.plan.File.ID, fileExt
-	o.Rollover = w.c.lasts(w.plan.File.Rollover)
-	o.Location = w.c.o.Location
-	o.Header = w.header
-	o.OnSeal = w.sealed
-	log, err := rollover.Open(o)
-	if errors.Is(err, rollover.ErrNotRecovered) {
-		if _, err := rollover.Recover(o, now); err != nil {
-			return nil, err
-		}
-		log, err = rollover.Open(o)
+// flash returns the options of the policy's log.
+func (w *worker) flash() flash.Options {
+	f, c := w.plan.File, w.c
+	return flash.Options{
+		Prefix: rollover.Act, ID: w.plan.Policy.ID, FileID: f.ID, Ext: fileExt,
+		Rollover: c.lasts(f.Rollover), Location: c.o.Location, Header: w.header, Footer: footer,
+		Places: f.Places(), Memory: w.plan.Policy.LogMemorySize << 10, RuleFor: c.ruleFor,
+		Hooks: flash.Hooks{
+			OnSeal: w.sealed,
+			OnContention: func(place string, backup bool, err error) {
+				w.located(c.o.Hooks.OnContention, place, backup, err)
+			},
+			OnLocationFailed: func(place string, backup bool, err error) {
+				w.located(c.o.Hooks.OnLocationFailed, place, backup, err)
+			},
+			OnDeleted: func(d retention.Decision) {
+				if hook := c.o.Hooks.OnDeleted; hook != nil {
+					c.hook(func() { hook(Deletion{Policy: w.plan.Policy.ID, FileID: f.ID, Decision: d}) })
+				}
+			},
+		},
 	}
-	return log, err
+}
+
+// located tells a hook about a location.
+func (w *worker) located(hook func(LocationNote), place string, backup bool, err error) {
+	if hook != nil {
+		note := LocationNote{Policy: w.plan.Policy.ID, FileID: w.plan.File.ID, Location: place, Backup: backup, Err: err}
+		w.c.hook(func() { hook(note) })
+	}
 }
 
 // sealed notes that a file of this policy was closed.

@@ -15,12 +15,15 @@ import (
 	"acctpull/rollover"
 )
 
-// Locations lists the different locations of file-ids, in their order.
+// Locations lists the different locations of file-ids, backups among them, in
+// their order.
 func Locations(files []policy.FileID) []string {
 	var all []string
 	for _, f := range files {
-		if !slices.Contains(all, f.Location) {
-			all = append(all, f.Location)
+		for _, p := range f.Places() {
+			if !slices.Contains(all, p) {
+				all = append(all, p)
+			}
 		}
 	}
 	return all
@@ -94,7 +97,7 @@ func (a *Agent) sweep(ctx context.Context, location string, files []policy.FileI
 	}
 	rules := map[int]retention.Rule{}
 	for _, f := range files {
-		if f.Location == location {
+		if slices.Contains(f.Places(), location) {
 			rules[f.ID] = retention.Rule{Kind: a.o.Rule, Retention: a.lasts(f.Retention), Rollover: a.lasts(f.Rollover), Location: a.o.Zone}
 		}
 	}
