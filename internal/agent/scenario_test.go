@@ -1,0 +1,453 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"acctpull/event"
+	"acctpull/internal/need"
+	"acctpull/internal/scenario"
+	"acctpull/policy"
+)
+
+var update = flag.Bool("update", false, "write the expected results of scenarios, and docs/scenarios.md")
+
+// TestScenarios plays every file of testdata/scenarios in virtual time and
+// compares what happened (section events) and the files at the end (section
+// files). -update writes both.
+func TestScenarios(t *testing.T) {
+	for _, s := range scenarios(t) {
+		t.Run(strings.TrimSuffix(filepath.Base(s.path), ".txt"), func(t *testing.T) {
+			w := newWorld(t, s.Scenario)
+			synctest.Test(t, func(t *testing.T) {
+				w.t = t
+				w.play()
+			})
+			if *update {
+				s.write(t, w)
+				return
+			}
+			for section, got := range map[string]string{"events": w.out.String(), "files": w.files} {
+				if want, _ := s.Section(section); got != want {
+					t.Errorf("section %s is\n%s\nand should be\n%s", section, got, want)
+				}
+			}
+		})
+	}
+}
+
+// scenarioFile is a scenario with its path.
+type scenarioFile struct {
+	*scenario.Scenario
+	path string
+}
+
+func scenarios(t *testing.T) []scenarioFile {
+	t.Helper()
+	paths, err := filepath.Glob("testdata/scenarios/*.txt")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no scenarios: %v", err)
+	}
+	var all []scenarioFile
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := language.Parse(path, text)
+		if err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		all = append(all, scenarioFile{s, path})
+	}
+	return all
+}
+
+func (s scenarioFile) write(t *testing.T, w *world) {
+	t.Helper()
+	text := s.With("events", w.out.String())
+	again, err := language.Parse(s.path, []byte(text))
+	if err == nil {
+		err = os.WriteFile(s.path, []byte(again.With("files", w.files)), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// language is what the scenarios of the agent may say.
+var language = scenario.Language{
+	Settings: []scenario.Setting{
+		{Name: "proves", Doc: "the rules of `testdata/rules.txt` that the scenario proves"},
+		{Name: "prefer-local-time", Check: scenario.OneOf("true", "false"), Doc: "`true` names files by the clock of the zone instead of UTC"},
+		{Name: "flash", Check: scenario.Number(16, 4096), Doc: "how many KiB each of FLASH/cf1 and FLASH/cf2 has; without it they are directories without a limit"},
+		{Name: "show", Check: scenario.OneOf("intervals", "records"), Doc: "`records` lists every record of the files, `intervals` (the default) what each interval holds"},
+	},
+	Verbs: []scenario.Verb{
+		{Name: "stop", Undo: "start", Doc: "The agent is stopped in good order."},
+		{Name: "start", Doc: "The agent is started. It is running at the beginning of every scenario."},
+		{Name: "kill", Undo: "start", Doc: "The agent ends as by kill -9: nothing is written or closed any more."},
+		{Name: "reboot", Doc: "The agent ends as by kill -9, all counters begin again, and it is started."},
+		{Name: "slow", Args: []scenario.Arg{{Name: "duration", Check: scenario.Duration}}, Undo: "fast", Doc: "Reading an object takes this long."},
+		{Name: "fast", Doc: "Reading takes no time."},
+		{Name: "source fails", Args: []scenario.Arg{{Name: "reason"}}, Undo: "source works", Doc: "The source of counters fails after the first object."},
+		{Name: "source works", Doc: "It does not fail any more."},
+		{Name: "delete", Args: []scenario.Arg{{Name: "object"}}, Undo: "create", Doc: "An object goes away, with its counters. The configuration still has it."},
+		{Name: "create", Args: []scenario.Arg{{Name: "object"}}, Doc: "It is made anew: its counters begin at zero."},
+		{Name: "unreadable", Args: []scenario.Arg{{Name: "object"}}, Undo: "readable", Doc: "An object cannot be read; it goes on counting."},
+		{Name: "readable", Args: []scenario.Arg{{Name: "object"}}, Doc: "It can be read again."},
+		{Name: "disk full", Args: []scenario.Arg{{Name: "card", Check: card}}, Undo: "disk freed", Doc: "Something else fills a flash card to the last byte. The scenario needs the setting `flash`."},
+		{Name: "disk freed", Args: []scenario.Arg{{Name: "card", Check: card}}, Doc: "It is gone again."},
+		{Name: "card out", Args: []scenario.Arg{{Name: "card", Check: card}}, Undo: "card in", Doc: "A flash card is taken out. The scenario needs the setting `flash`."},
+		{Name: "card in", Args: []scenario.Arg{{Name: "card", Check: card}}, Doc: "It is put in again, with its files."},
+		{Name: "read-only", Args: []scenario.Arg{{Name: "card", Check: card}}, Undo: "writable", Doc: "A flash card on which no file is open takes no writes. The scenario needs the setting `flash`."},
+		{Name: "writable", Args: []scenario.Arg{{Name: "card", Check: card}}, Doc: "It takes them again."},
+		{Name: "list", Doc: "Lists the files as they are now."},
+		{Name: "status", Doc: "Prints the status of every policy."},
+	},
+	Sections: []string{"config", "config-*", "events", "files"},
+}
+
+func card(word string) error { return scenario.OneOf("cf1", "cf2")(word) }
+
+// world is a device with everything that can happen to it.
+type world struct {
+	t      *testing.T
+	s      *scenario.Scenario
+	dir    string // FLASH of the configuration
+	begin  time.Time
+	config string
+	agent  *Agent
+	end    context.CancelFunc
+	done   chan error
+	src    *scripted
+	sealed map[string]bool
+
+	mu     sync.Mutex
+	muted  bool
+	events []event.Event
+
+	out   strings.Builder
+	files string
+}
+
+// newWorld makes the surroundings, outside of the virtual time.
+func newWorld(t *testing.T, s *scenario.Scenario) *world {
+	w := &world{t: t, s: s, dir: t.TempDir(), sealed: map[string]bool{}}
+	w.config, _ = s.Section("config")
+	if kib := s.Setting("flash"); kib != "" {
+		need.Root(t)
+		for _, name := range []string{"cf1", "cf2"} {
+			dir := filepath.Join(w.dir, name)
+			check(t, os.Mkdir(dir, 0o750))
+			check(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0750,size="+kib+"k"))
+			t.Cleanup(func() {
+				_ = unix.Unmount(w.slot(name), unix.MNT_DETACH)
+				check(t, unix.Unmount(dir, unix.MNT_DETACH))
+			})
+		}
+	}
+	return w
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// play plays the scenario in virtual time.
+func (w *world) play() {
+	time.Sleep(time.Until(w.s.Start))
+	w.begin = time.Now()
+	w.src = &scripted{born: w.begin, object: map[string]*life{}}
+	w.start()
+	err := w.s.Play(w.t.Context(), w.begin, func(step scenario.Step) error {
+		w.flush()
+		fmt.Fprintf(&w.out, "> %s\n", step)
+		return w.do(step)
+	})
+	check(w.t, err)
+	w.flush()
+	w.files = w.list()
+	w.kill()
+}
+
+// Emit takes an event.
+func (w *world) Emit(e event.Event) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.muted {
+		w.events = append(w.events, e)
+	}
+}
+
+// flush prints the events since the last step. Policies are collected at the same
+// time, so what happens at one moment is printed by subject, and sweeps last.
+func (w *world) flush() {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	swept := func(e event.Event) int {
+		if e.Name == "fileExpired" || e.Name == "sweepRefused" {
+			return 1
+		}
+		return 0
+	}
+	policyOf := func(e event.Event) int {
+		n, _ := strconv.Atoi(e.Value("policy"))
+		return n
+	}
+	slices.SortStableFunc(w.events, func(a, b event.Event) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(swept(a), swept(b)), cmp.Compare(policyOf(a), policyOf(b)))
+	})
+	for _, e := range w.events {
+		w.print(e)
+	}
+	w.events = nil
+}
+
+// print prints an event, with the parameters that its message does not have.
+func (w *world) print(e event.Event) {
+	text := fmt.Sprintf("%s %s %s: %s", w.clock(e.Time), e.Name, e.Severity, e.Message)
+	for _, p := range e.Params {
+		if p.Name != "policy" && p.Name != "bytes" && !strings.Contains(e.Message, p.Value) {
+			text += fmt.Sprintf(" %s=%s", p.Name, p.Value)
+		}
+	}
+	if i := strings.Index(text, " bytes)"); i >= 0 { // sizes depend on the compressor
+		text = text[:strings.LastIndexByte(text[:i], '(')-1] + text[i+len(" bytes)"):]
+	}
+	if i := strings.Index(text, ", "); e.Name == "fileExpired" && i >= 0 {
+		text = text[:i]
+	}
+	w.line("%s", text)
+	if e.Name == "tmnxLogFileRollover" {
+		if w.sealed[e.Value("file")] {
+			w.t.Errorf("the name %s was given twice", e.Value("file"))
+		}
+		w.sealed[e.Value("file")] = true
+	}
+}
+
+// line prints text with the directory of the test replaced.
+func (w *world) line(format string, a ...any) {
+	text := strings.ReplaceAll(fmt.Sprintf(format, a...), w.dir, "FLASH")
+	w.out.WriteString(text + "\n")
+}
+
+// block prints lines, each a little to the right.
+func (w *world) block(text string) {
+	for line := range strings.Lines(text) {
+		w.line("  %s", strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// clock prints a time in the zone of the scenario, with the day if it is longer
+// than one.
+func (w *world) clock(at time.Time) string {
+	layout := "15:04:05"
+	if w.s.Length > 24*time.Hour {
+		layout = "2006-01-02 15:04:05"
+	}
+	if w.s.Zone != time.UTC {
+		layout += " MST"
+	}
+	return at.In(w.s.Zone).Format(layout)
+}
+
+// load reads the configuration as it is now.
+func (w *world) load(config string) (*policy.Set, error) {
+	return policy.Load([]byte(strings.ReplaceAll(config, "FLASH", w.dir)))
+}
+
+// start starts an agent.
+func (w *world) start() {
+	set, err := w.load(w.config)
+	check(w.t, err)
+	zone := time.UTC
+	if w.s.Setting("prefer-local-time") == "true" {
+		zone = w.s.Zone
+	}
+	w.agent, err = New(Options{Set: set, Source: w.src, Zone: zone, Events: w, Unguarded: true})
+	check(w.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	agent, done := w.agent, make(chan error, 1)
+	w.end, w.done = cancel, done
+	go func() { done <- agent.Run(ctx) }()
+	synctest.Wait()
+}
+
+// stop stops the agent in good order.
+func (w *world) stop() {
+	w.end()
+	if err := <-w.done; err != nil {
+		w.flush()
+		w.block(fmt.Sprintf("stopped: %v", err))
+	}
+	w.agent = nil
+}
+
+// kill ends the agent as kill -9 does: what is on the disk at this moment is
+// what will be there. The goroutines of this process cannot be killed, so the
+// disk is put back to what it was after they have ended.
+func (w *world) kill() {
+	if w.agent == nil {
+		return
+	}
+	synctest.Wait()
+	w.flush()
+	before := w.snapshot()
+	w.mu.Lock()
+	w.muted = true
+	w.mu.Unlock()
+	w.end()
+	<-w.done // the error is that of a process which is dead
+	w.agent = nil
+	w.restore(before)
+	w.mu.Lock()
+	w.muted = false
+	w.mu.Unlock()
+}
+
+// snapshot reads every file below the flash cards.
+func (w *world) snapshot() map[string][]byte {
+	all := map[string][]byte{}
+	check(w.t, filepath.WalkDir(w.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		all[path], err = os.ReadFile(path)
+		return err
+	}))
+	return all
+}
+
+// restore puts back what snapshot read.
+func (w *world) restore(before map[string][]byte) {
+	for path := range w.snapshot() {
+		if _, ok := before[path]; !ok {
+			check(w.t, os.Remove(path))
+		}
+	}
+	for path, data := range before {
+		if now, err := os.ReadFile(path); err == nil && string(now) == string(data) {
+			continue
+		}
+		check(w.t, os.MkdirAll(filepath.Dir(path), 0o750))
+		check(w.t, os.WriteFile(path, data, 0o640))
+	}
+}
+
+// do does a step.
+func (w *world) do(step scenario.Step) error {
+	arg := func(i int) string { return step.Args[i] }
+	switch step.Verb {
+	case "stop":
+		w.stop()
+	case "start":
+		w.start()
+	case "kill":
+		w.kill()
+	case "reboot":
+		w.kill()
+		w.src.do(w.src.restart)
+		w.start()
+	case "slow":
+		d, err := scenario.ParseDuration(arg(0))
+		w.src.do(func() { w.src.pause = d })
+		return err
+	case "fast":
+		w.src.do(func() { w.src.pause = 0 })
+	case "source fails":
+		w.src.do(func() { w.src.err = errors.New(arg(0)) })
+	case "source works":
+		w.src.do(func() { w.src.err = nil })
+	case "delete":
+		w.src.do(func() { w.src.delete(arg(0)) })
+	case "create":
+		w.src.do(func() { w.src.create(arg(0)) })
+	case "unreadable":
+		w.src.do(func() { w.src.life(arg(0)).hidden = true })
+	case "readable":
+		w.src.do(func() { w.src.life(arg(0)).hidden = false })
+	case "list":
+		w.block(w.list())
+	case "status":
+		w.status()
+	default:
+		return w.disk(step.Verb, arg(0))
+	}
+	return nil
+}
+
+// slot is where a flash card lies that is taken out.
+func (w *world) slot(card string) string { return filepath.Join(w.dir, card+".out") }
+
+// disk does something to a flash card.
+func (w *world) disk(verb, card string) error {
+	dir := filepath.Join(w.dir, card)
+	filler := filepath.Join(dir, "filler")
+	if w.s.Setting("flash") == "" {
+		return errors.New("the scenario has no setting flash")
+	}
+	switch verb {
+	case "disk full":
+		f, err := os.OpenFile(filler, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return err
+		}
+		for err == nil {
+			_, err = f.Write(make([]byte, 4096))
+		}
+		if !errors.Is(err, unix.ENOSPC) {
+			return err
+		}
+		return f.Close()
+	case "disk freed":
+		return os.Remove(filler)
+	case "card out":
+		if err := os.Mkdir(w.slot(card), 0o750); err != nil {
+			return err
+		}
+		return unix.Mount(dir, w.slot(card), "", unix.MS_MOVE, "")
+	case "card in":
+		if err := unix.Mount(w.slot(card), dir, "", unix.MS_MOVE, ""); err != nil {
+			return err
+		}
+		return os.Remove(w.slot(card))
+	case "read-only":
+		return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+	case "writable":
+		return unix.Mount("", dir, "", unix.MS_REMOUNT, "")
+	}
+	return fmt.Errorf("nobody does %q", verb)
+}
+
+// status prints the status of every policy.
+func (w *world) status() {
+	for _, s := range w.agent.Status() {
+		state := "up"
+		if !s.Up {
+			state = fmt.Sprintf("down: %v", s.Err)
+		}
+		w.line("  policy %d file %d: %s, %d objects, %d lost", s.Policy, s.FileID, state, s.Objects, s.DataLoss)
+	}
+}
