@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"acctpull/record"
@@ -57,40 +56,6 @@ func readFile(t testing.TB, reader *record.Reader, path string) []*record.Record
 			return out
 		default:
 			t.Fatalf("%s: %v", path, err)
-		}
-	}
-}
-
-// What Linux can know of each type depends on the rows of the catalogue: without
-// rows for a link, records that hold profiles only are refused by name.
-func TestLinuxRecords(t *testing.T) {
-	for _, c := range []struct {
-		name record.Name
-		want string // sub-records and counters
-	}{
-		{"service-ingress-octets", "sio ioo"},
-		{"service-egress-packets", "sep epf"},
-		{"combined-service-ingress", "cmSipo ipo ioo"},
-		{"combined-access-egress", "aeo of, aep pf pd"},
-		{"combined-sdp-ingress-egress", "cmSdpipo tpf tpd tof, cmSdpepo tpf tof"},
-		{"network-egress-octets", "neo of"},
-		{"combined-network-ing-egr-octets", "cmNio of, cmNeo of"},
-		{"combined-network-egress", "cmNepo pf pd of"},
-		{"network-interface-ingress-packets", "nifip pf pd"},
-	} {
-		d, _ := record.Builtin().Lookup(c.name)
-		var got []string
-		for _, r := range linuxRows(d) {
-			text := r.set.Sub
-			for i, f := range r.fields {
-				if f.link > 0 {
-					text += " " + r.set.Fields[i].Abbrev
-				}
-			}
-			got = append(got, text)
-		}
-		if g := strings.Join(got, ", "); g != c.want {
-			t.Errorf("%s: %s, want %s", c.name, g, c.want)
 		}
 	}
 }

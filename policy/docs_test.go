@@ -1,12 +1,9 @@
 package policy
 
 import (
-	"fmt"
 	"os"
 	"strings"
 	"testing"
-
-	"acctpull/record"
 )
 
 // The parts of docs/configuration.md that are made from the code are as the
@@ -36,25 +33,4 @@ func TestDocumentation(t *testing.T) {
 		text = before + begin + "\n" + part.content + "\n" + end + after
 	}
 	compareGolden(t, file, text)
-}
-
-// linuxTable lists the records that a Linux link can fill.
-func linuxTable() string {
-	var b strings.Builder
-	b.WriteString("| type | record | sub-record | fields |\n|---|---|---|---|\n")
-	for _, d := range record.Builtin().Definitions() {
-		if _, ok := ParseType(d.PolicyType); !ok {
-			continue
-		}
-		for _, r := range linuxRows(d) {
-			var fields []string
-			for i, f := range r.fields {
-				if f.key == keyID || f.key == keyService || f.link > 0 {
-					fields = append(fields, "`"+r.set.Fields[i].Abbrev+"`")
-				}
-			}
-			fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", d.PolicyType, d.Name, r.set.Sub, strings.Join(fields, " "))
-		}
-	}
-	return b.String()
 }

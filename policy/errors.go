@@ -13,39 +13,40 @@ type Rule string
 // The rules. Those that begin with yaml- are broken by the text, the others by
 // what it says. Rules tells what each demands.
 const (
-	RuleSyntax        Rule = "yaml-syntax"
-	RuleUnknownKey    Rule = "yaml-unknown-key"
-	RuleDuplicateKey  Rule = "yaml-duplicate-key"
-	RuleValue         Rule = "yaml-value"
-	RuleSystem        Rule = "system-name"
-	RuleSource        Rule = "source"
-	RuleID            Rule = "id-range"
-	RuleDuplicateID   Rule = "id-duplicate"
-	RuleDescription   Rule = "description"
-	RuleLocation      Rule = "location"
-	RuleBackup        Rule = "backup-location"
-	RuleLogMemory     Rule = "log-memory"
-	RuleRollover      Rule = "rollover-range"
-	RuleRetention     Rule = "retention-range"
-	RuleInterval      Rule = "interval-range"
-	RuleRecordMissing Rule = "record-missing"
-	RuleRecordUnknown Rule = "record-unknown"
-	RuleRecordType    Rule = "record-type"
-	RuleRecordTwice   Rule = "record-twice"
-	RuleRecordSource  Rule = "record-source"
-	RuleDefaultRecord Rule = "default-without-record"
-	RuleDefaultTwice  Rule = "default-twice"
-	RuleDefaultLSP    Rule = "default-ldp-rsvp"
-	RuleDefaultSAA    Rule = "default-saa"
-	RuleToMissing     Rule = "to-missing"
-	RuleToUnknown     Rule = "to-unknown"
-	RuleFileShared    Rule = "file-shared"
-	RuleObject        Rule = "object"
-	RuleObjectTwice   Rule = "object-twice"
-	RuleObjectPolicy  Rule = "object-policy-unknown"
-	RuleObjectType    Rule = "object-policy-type"
-	RuleObjectLink    Rule = "object-link"
-	RuleObjectFields  Rule = "object-fields"
+	RuleSyntax         Rule = "yaml-syntax"
+	RuleUnknownKey     Rule = "yaml-unknown-key"
+	RuleDuplicateKey   Rule = "yaml-duplicate-key"
+	RuleValue          Rule = "yaml-value"
+	RuleSystem         Rule = "system-name"
+	RuleSource         Rule = "source"
+	RuleID             Rule = "id-range"
+	RuleDuplicateID    Rule = "id-duplicate"
+	RuleDescription    Rule = "description"
+	RuleLocation       Rule = "location"
+	RuleBackup         Rule = "backup-location"
+	RuleLogMemory      Rule = "log-memory"
+	RuleRollover       Rule = "rollover-range"
+	RuleRetention      Rule = "retention-range"
+	RuleInterval       Rule = "interval-range"
+	RuleRecordMissing  Rule = "record-missing"
+	RuleRecordUnknown  Rule = "record-unknown"
+	RuleRecordType     Rule = "record-type"
+	RuleRecordTwice    Rule = "record-twice"
+	RuleRecordSource   Rule = "record-source"
+	RuleDefaultRecord  Rule = "default-without-record"
+	RuleDefaultTwice   Rule = "default-twice"
+	RuleDefaultLSP     Rule = "default-ldp-rsvp"
+	RuleDefaultSAA     Rule = "default-saa"
+	RuleToMissing      Rule = "to-missing"
+	RuleToUnknown      Rule = "to-unknown"
+	RuleFileShared     Rule = "file-shared"
+	RuleObject         Rule = "object"
+	RuleObjectTwice    Rule = "object-twice"
+	RuleObjectPolicy   Rule = "object-policy-unknown"
+	RuleObjectType     Rule = "object-policy-type"
+	RuleObjectLink     Rule = "object-link"
+	RuleObjectCounters Rule = "object-counters"
+	RuleObjectFields   Rule = "object-fields"
 )
 
 // RuleDoc is a rule with what it demands.
@@ -76,7 +77,7 @@ func Rules() []RuleDoc {
 		{RuleRecordUnknown, "The record name is one of the catalogue."},
 		{RuleRecordType, "The record is of one of the five types or of type saa, and of the policy's type if that is given."},
 		{RuleRecordTwice, "A record name is used by one policy only, in service or not."},
-		{RuleRecordSource, "The source can collect the record."},
+		{RuleRecordSource, "The source can collect the record; with the source linux something counts it of every object that the policy collects, and of each meter and queue that is named."},
 		{RuleDefaultRecord, "A default policy has a record."},
 		{RuleDefaultTwice, "A type has one default policy at most."},
 		{RuleDefaultLSP, "LDP and RSVP records are in no default policy."},
@@ -88,7 +89,8 @@ func Rules() []RuleDoc {
 		{RuleObjectTwice, "No object is given twice."},
 		{RuleObjectPolicy, "The policy that an object names exists."},
 		{RuleObjectType, "The policy that an object names is of the object's type; a policy over SDP bindings has a record about them."},
-		{RuleObjectLink, "With the source linux an object has a link, and no other object of its kind has the same one."},
+		{RuleObjectLink, "With the source linux an object has a link, nft counters or tc classes, and no other object of its kind has the same link."},
+		{RuleObjectCounters, "nft and tc name tables, counters and classes as nft and tc write them, only those that the kind of object has, and each for one object of a kind."},
 		{RuleObjectFields, "Counter mode, meters, egress meters, queues, service and owner are given only where the object has them, in their ranges."},
 	}
 }

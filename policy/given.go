@@ -43,6 +43,8 @@ const (
 	badEgress
 	badQueues
 	badOwner
+	badNFT
+	badTC
 )
 
 func (b badFields) has(f badFields) bool { return b&f != 0 }

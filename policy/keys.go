@@ -125,7 +125,7 @@ var objectBits = []struct {
 	bit badFields
 }{
 	{"sap", badID}, {"port", badID}, {"interface", badID}, {"sdp", badID}, {"test", badID}, {"owner", badOwner}, {"service", badService}, {"accounting-policy", badPolicy},
-	{"link", badLink}, {"meters", badMeters}, {"egress-meters", badEgress}, {"queues", badQueues},
+	{"link", badLink}, {"meters", badMeters}, {"egress-meters", badEgress}, {"queues", badQueues}, {"nft", badNFT}, {"tc", badTC},
 }
 
 func objectID(name, doc string) key[Object] {
@@ -138,12 +138,12 @@ func service(doc string) key[Object] {
 
 var (
 	objectLinkKey = textKey("link", linkName, "The network link whose counters are those of the object; one object of a kind per link.",
-		func(o *Object) *string { return &o.Link }).or("required by the source linux")
+		func(o *Object) *string { return &o.Link }).or("none; `linux` needs `link`, `nft` or `tc`")
 	policyKey = countKey("accounting-policy", MaxID, "The policy that collects the object.",
 		func(o *Object) *int { return &o.Policy }).only("a policy of the object's type").or("the default policy of the type")
 	collectKey = flagKey("collect-stats", true, "Off: the counters go on, nothing is written.",
 		func(o *Object) *bool { return &o.CollectStats })
-	modeKey = wordKey("counter-mode", modeNames[:], "What ingress meters count. `linux` knows no meters and no profiles.",
+	modeKey = wordKey("counter-mode", modeNames[:], "What ingress meters count. `linux` knows meters by the counters in `nft`.",
 		func(o *Object) *CounterMode { return &o.CounterMode }, ParseCounterMode, CounterMode.String).byDefault(modeNames[0])
 	metersKey = countKey("meters", MaxMeters, "How many ingress meters; used by `synthetic`.",
 		func(o *Object) *int { return &o.Meters }).byDefault(defMeters)
@@ -156,11 +156,11 @@ var (
 var (
 	sapKeys = []key[Object]{
 		objectID("sap", "The SAP id, `port:encap`; unique."), service("The service of the SAP.").required(),
-		objectLinkKey, policyKey, collectKey, modeKey, metersKey, egressKey,
+		objectLinkKey, policyKey, collectKey, modeKey, metersKey, egressKey, nftKey, tcKey,
 	}
-	accessPortKeys  = []key[Object]{objectID("port", "The port id; unique among access ports."), objectLinkKey, policyKey, collectKey, modeKey, metersKey, queuesKey}
-	networkPortKeys = []key[Object]{objectID("port", "The port id; unique among network ports."), objectLinkKey, policyKey, collectKey, queuesKey}
-	interfaceKeys   = []key[Object]{objectID("interface", "The name of the interface; unique."), objectLinkKey, policyKey, collectKey, metersKey}
+	accessPortKeys  = []key[Object]{objectID("port", "The port id; unique among access ports."), objectLinkKey, policyKey, collectKey, modeKey, metersKey, queuesKey, nftKey, tcKey}
+	networkPortKeys = []key[Object]{objectID("port", "The port id; unique among network ports."), objectLinkKey, policyKey, collectKey, queuesKey, nftKey, tcKey}
+	interfaceKeys   = []key[Object]{objectID("interface", "The name of the interface; unique."), objectLinkKey, policyKey, collectKey, metersKey, nftKey}
 	testKeys        = []key[Object]{
 		objectID("test", "The name of the test; unique together with the owner."),
 		textKey("owner", label, "The owner of the test.", func(o *Object) *string { return &o.Owner }).required(),
@@ -168,7 +168,7 @@ var (
 	}
 	sdpKeys = []key[Object]{
 		objectID("sdp", "The SDP id; unique together with the service."), service("The service of an SDP binding.").or("none: the SDP as a whole"),
-		objectLinkKey, policyKey, collectKey,
+		objectLinkKey, policyKey, collectKey, nftKey,
 	}
 )
 
@@ -187,6 +187,9 @@ func Reference() string {
 	table(&b, "objects: network-interfaces", interfaceKeys)
 	table(&b, "objects: sdps", sdpKeys)
 	table(&b, "objects: saa-tests", testKeys)
+	table(&b, "objects: nft", nftKeys)
+	table(&b, "objects: nft: one meter or queue", memberKeys)
+	table(&b, "objects: tc", tcKeys)
 	b.WriteString("### Rules\n\n| rule | demands |\n|---|---|\n")
 	for _, r := range Rules() {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", r.Rule, r.Doc)

@@ -24,17 +24,11 @@ func keyOf(o *Object) objectKey {
 	return k
 }
 
-// linkKey is a link in the role of one type.
-type linkKey struct {
-	t    Type
-	link string
-}
-
 // objects checks every object by itself, against the others and against the
 // policies.
 func (k *checker) objects() {
 	seen := make(map[objectKey]*Object, len(k.c.Objects))
-	links := make(map[linkKey]*Object, len(k.c.Objects))
+	units := make(measured, len(k.c.Objects))
 	defaults := map[Type]*AccountingPolicy{}
 	for i := range k.c.Policies {
 		if p := &k.c.Policies[i]; p.Default && defaults[p.Type] == nil {
@@ -49,9 +43,7 @@ func (k *checker) objects() {
 		}
 		k.objectText(o)
 		k.objectFields(o)
-		if k.c.Source.Kind == SourceLinux {
-			k.objectLink(o, links)
-		}
+		measurable := k.c.Source.Kind == SourceLinux && k.objectUnits(o, units)
 		if o.ID != "" {
 			if first, ok := seen[keyOf(o)]; ok {
 				k.failPair(RuleObjectTwice, o.Line, subject(o), "the first", first.Line, "it is given twice")
@@ -59,7 +51,12 @@ func (k *checker) objects() {
 				seen[keyOf(o)] = o
 			}
 		}
-		k.objectPolicy(o, defaults)
+		p := k.objectPolicy(o, defaults)
+		if p != nil && measurable && o.CollectStats {
+			if def := k.policyDef[p.ID]; def != nil && k.rows.collects(def) {
+				k.objectRecord(o, p, def)
+			}
+		}
 	}
 }
 
@@ -127,51 +124,31 @@ func (k *checker) objectCount(o *Object, key string, n *int, bad, has bool, def,
 	}
 }
 
-func (k *checker) objectLink(o *Object, links map[linkKey]*Object) {
-	if o.bad.has(badLink) {
-		return
-	}
-	if o.Type == SAA {
-		k.fail(RuleObjectLink, o.Line, subject(o), "the source linux runs no tests; it measures links")
-		return
-	}
-	if o.Link == "" {
-		k.fail(RuleObjectLink, o.Line, subject(o), "it has no link, which the source linux measures")
-		return
-	}
-	if len(o.Link) > MaxLink || !printable(o.Link) || strings.ContainsAny(o.Link, "/: ") || o.Link == "." || o.Link == ".." {
-		k.fail(RuleObjectLink, o.Line, subject(o), "link %q cannot be the name of a network link (1–%d characters without space, colon and slash)", bounded(o.Link), MaxLink)
-		return
-	}
-	key := linkKey{o.Type, o.Link}
-	if first, ok := links[key]; ok {
-		k.failPair(RuleObjectLink, o.Line, subject(o), subject(first), first.Line, "link %s is measured as %s already", o.Link, subject(first))
-		return
-	}
-	links[key] = o
-}
-
-func (k *checker) objectPolicy(o *Object, defaults map[Type]*AccountingPolicy) {
+// objectPolicy checks the policy of an object and returns it, nil if there is
+// none or a wrong one.
+func (k *checker) objectPolicy(o *Object, defaults map[Type]*AccountingPolicy) *AccountingPolicy {
 	p := defaults[o.Type]
 	if o.bad.has(badPolicy) {
-		return
+		return nil
 	}
 	if o.Policy != 0 {
 		if p = k.policies[o.Policy]; p == nil {
 			k.fail(RuleObjectPolicy, o.Line, subject(o), "there is no accounting-policy %d", o.Policy)
-			return
+			return nil
 		}
 		if p.Type != 0 && p.Type != o.Type {
 			k.failPair(RuleObjectType, o.Line, subject(o), policyName(p.ID), p.Line, "%s is of type %s; %s %s takes one of type %s", policyName(p.ID), p.Type, article(o.Type), o.Type.Object(), o.Type)
-			return
+			return nil
 		}
 	}
 	if o.Type != SDP || o.Service == "" || p == nil {
-		return
+		return p
 	}
 	if def := k.policyDef[p.ID]; def != nil && k.rows.collects(def) && !k.rows.collectsBinding(def) {
 		k.failPair(RuleObjectType, o.Line, subject(o), policyName(p.ID), p.Line, "record %s of %s has nothing about SDP bindings", def.Name, policyName(p.ID))
+		return nil
 	}
+	return p
 }
 
 func article(t Type) string {

@@ -131,11 +131,12 @@ const (
 
 // The limits of this agent.
 const (
-	MaxText    = 64 // characters of an object's id, service or owner
-	MaxMeters  = 32 // ingress meters of a SAP or network interface
-	MaxEgress  = 32 // egress meters of a SAP
-	MaxQueues  = 64 // queues of a port
-	MaxLink    = 15 // bytes of a link name (IFNAMSIZ - 1)
+	MaxText    = 64  // characters of an object's id, service or owner
+	MaxMeters  = 32  // ingress meters of a SAP or network interface
+	MaxEgress  = 32  // egress meters of a SAP
+	MaxQueues  = 64  // queues of a port
+	MaxLink    = 15  // bytes of a link name (IFNAMSIZ - 1)
+	MaxCounter = 128 // bytes of the name of an nftables table or counter
 	defMeters  = 1
 	defQueues  = 8
 	maxSystem  = 80
@@ -276,6 +277,11 @@ type Object struct {
 	Queues int
 	// Link is the network link whose counters the source linux takes.
 	Link string
+	// NFT and TC name counters of nftables and classes of queueing
+	// disciplines that the source linux takes instead of the link's; nil for
+	// none.
+	NFT *NFT
+	TC  *TC
 	// Line is where the object stands in the YAML, 0 if it does not.
 	Line int
 

@@ -93,7 +93,6 @@ type rowField struct {
 	key     keyField
 	counter bool
 	meaning meaning
-	link    int // 1 + position of the counter in linkStats, 0 if a link lacks it
 }
 
 // newRow returns the row of a set, and false if the agent does not know its
@@ -169,9 +168,8 @@ func (r *row) fillKeys(rec *record.Record, o *Object, member int) {
 	}
 }
 
-// The platforms of the catalogue whose row sets the agent writes. A record of
-// the platform Linux holds what a Linux link can know of it; a record that the
-// catalogue has on the 7210 only is filled as far as it goes.
+// The platforms of the catalogue whose row sets the agent writes. Those of the
+// platform Linux leave out what Linux cannot know.
 const platformLinux = "Linux"
 
 var devicePlatforms = []string{"7210 SAS", "7210 SAS-Mxp"}
@@ -209,32 +207,6 @@ func syntheticRows(d *record.Definition, mode CounterMode) []row {
 	})
 }
 
-// linuxRows returns the rows that a Linux link can fill: those with at least
-// one counter that a link has. Meters of a SAP are left to its SAP row; a port
-// has one row for all its queues, without a queue number.
-func linuxRows(d *record.Definition) []row {
-	var rows []row
-	for _, set := range d.On(platformLinux) {
-		if r, ok := newRow(set); ok {
-			rows = append(rows, r)
-		}
-	}
-	if len(rows) == 0 {
-		rows = deviceRows(d)
-	}
-	return slices.DeleteFunc(rows, func(r row) bool {
-		if r.numbered() && d.PolicyType == Access.String() {
-			return true
-		}
-		for i := range r.fields {
-			if at, ok := linkPosition(r.fields[i].meaning, r.egress); ok && r.fields[i].counter {
-				r.fields[i].link = 1 + at
-			}
-		}
-		return !slices.ContainsFunc(r.fields, func(f rowField) bool { return f.link > 0 })
-	})
-}
-
 // rowFinder tells what a kind of source can collect.
 type rowFinder struct{ kind string }
 
@@ -259,7 +231,7 @@ func (f rowFinder) collectsBinding(d *record.Definition) bool {
 // why says why a record cannot be collected.
 func (f rowFinder) why() string {
 	if f.kind == SourceLinux {
-		return "it holds no counter that a Linux link has (a link knows no profiles and no meters)"
+		return "it is no record of the 7210 SAS, or one of tests, which Linux does not run"
 	}
 	return "it is no record of the 7210 SAS"
 }

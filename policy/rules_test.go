@@ -39,6 +39,9 @@ objects:
       accounting-policy: 20
 `
 
+// validLinux is the same for a Linux machine.
+var validLinux = strings.NewReplacer("source: {kind: synthetic, seed: 1}", "source: {kind: linux}", "    - sdp: 7\n", "    - sdp: 7\n      link: vxlan7\n", "      service: 100\n", "      service: 100\n      link: eth1.100\n").Replace(valid)
+
 // ruleTable breaks every rule, each case by one replacement in valid. The
 // messages stand in testdata/rules.txt.
 var ruleTable = []struct {
@@ -113,12 +116,37 @@ var ruleTable = []struct {
 	{RuleObjectFields, "      service: 100\n", "      service: 100\n      egress-meters: 0\n"},
 }
 
+// linuxRuleTable breaks the rules of the source linux, in validLinux.
+var linuxRuleTable = []struct {
+	rule     Rule
+	old, new string
+}{
+	{RuleObjectLink, "link: eth1.100", "link: eth1/2"},
+	{RuleObjectLink, "link: eth1.100", "tc: {link: a b, egress: 1:10}"},
+	{RuleObjectCounters, "link: eth1.100", "nft: {table: acct, ingress: in 1}"},
+	{RuleObjectCounters, "link: eth1.100", "nft: {table: inet acct, ingress: in, ingress-dropped: drop, queues: [{}]}"},
+	{RuleObjectCounters, "link: eth1.100", "nft: {table: inet acct, ingress: in, egress: in}"},
+	{RuleObjectCounters, "link: eth1.100", "nft: {table: inet acct, ingress: in, meters: [{}, {dropped: a b}]}"},
+	{RuleObjectCounters, "link: eth1.100", "tc: {egress: 1:10, queues: [1:11]}"},
+	{RuleObjectCounters, "link: eth1.100", "tc: {link: eth1}"},
+	{RuleObjectCounters, "link: eth1.100", "link: eth1\n      nft: {table: inet acct, egress: out}\n      tc: {egress: 1:10}"},
+	{RuleObjectCounters, "link: eth1.100", "nft: {table: inet acct, ingress: in}\n    - {sap: 1/1/1:200, service: 200, nft: {table: inet acct, ingress: in}}"},
+	{RuleValue, "link: eth1.100", "tc: {link: eth1, egress: 1, egress-meters: [1:10, 1:0]}"},
+	{RuleUnknownKey, "link: eth1.100", "nft: {table: inet acct, meters: [{in: x}]}"},
+	{RuleRecordSource, "link: eth1.100", "nft: {table: inet acct, egress: out}"},
+	{RuleRecordSource, "link: eth1.100", "counter-mode: forward-drop-count\n      nft: {table: inet acct, ingress: in, meters: [{dropped: m1}, {in-profile: m2}]}"},
+}
+
 func TestRules(t *testing.T) {
 	var golden strings.Builder
 	hit := map[Rule]bool{}
-	for _, c := range ruleTable {
-		text := strings.Replace(valid, c.old, c.new, 1)
-		if text == valid {
+	for i, c := range append(slices.Clip(ruleTable), linuxRuleTable...) {
+		base := valid
+		if i >= len(ruleTable) {
+			base = validLinux
+		}
+		text := strings.Replace(base, c.old, c.new, 1)
+		if text == base {
 			t.Fatalf("%s: the case replaces nothing: %q", c.rule, c.old)
 		}
 		_, err := Load([]byte(text))

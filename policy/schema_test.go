@@ -178,6 +178,13 @@ func randomConfig(r *rand.Rand) Config {
 			} else if pick(2) {
 				o.Link = label()
 			}
+			if pick(2) && o.Link != "" {
+				o.NFT = fullObject(typ, "nft", false).NFT
+				o.TC = fullObject(typ, "tc", false).TC
+				if typ == NetworkIf || typ == SDP {
+					o.TC = nil
+				}
+			}
 			c.Objects = append(c.Objects, o)
 		}
 	}
@@ -194,7 +201,16 @@ func bare(c Config) Config {
 		c.Policies[i].given, c.Policies[i].Line = nil, 0
 	}
 	for i := range c.Objects {
-		c.Objects[i].Line = 0
+		o := &c.Objects[i]
+		o.Line = 0
+		if o.NFT != nil {
+			n := *o.NFT
+			n.Line, o.NFT = 0, &n
+		}
+		if o.TC != nil {
+			t := *o.TC
+			t.Line, o.TC = 0, &t
+		}
 	}
 	return c
 }

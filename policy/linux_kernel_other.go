@@ -7,6 +7,6 @@ import (
 	"errors"
 )
 
-func dumpLinks(context.Context, string, *links) error {
+func (l *Linux) read(context.Context, *view) error {
 	return errors.New("the source linux needs Linux")
 }
