@@ -33,6 +33,11 @@ var (
 var (
 	// ErrNoPolicy: no policy in service has this id.
 	ErrNoPolicy = errors.New("no accounting policy in service has this id")
+	// ErrSource: a new configuration has another source of counters.
+	ErrSource = errors.New("the source of counters cannot change while the collector runs")
+	// ErrBaselines: the file with the baselines of counters that were reset
+	// is damaged.
+	ErrBaselines = errors.New("the baselines of counters that were reset are damaged")
 	// ErrShutdown: the policy is administratively down.
 	ErrShutdown = errors.New("the accounting policy is shut down")
 	// ErrClosed: the collector was closed.
@@ -62,7 +67,7 @@ type Options struct {
 
 // Hooks are told what a Collector does. Any may be nil. They are called one at
 // a time, by the goroutine to which it happens, which waits for them; they must
-// not call Collect, Recover or Close.
+// not call Collect, Recover, Reconfigure, Roll or Close.
 type Hooks struct {
 	// OnRecovered is called with what Recover found and did, and what it could
 	// not do; those files stay in act-collect/.
@@ -85,6 +90,9 @@ type Hooks struct {
 	// OnLocationFailed is called when a location stops being usable
 	// (tmnxLogAdminLocFailed, tmnxLogBackupLocFailed).
 	OnLocationFailed func(LocationNote)
+	// OnLeft is called when a policy has done with a file and it could not be
+	// sealed. The file stays in act-collect/ for the next Recover.
+	OnLeft func(LeftFile)
 	// OnState is called when a policy goes operationally down, or up again.
 	OnState func(State)
 	// OnObject is called when an object cannot be read any more, can be read
@@ -110,6 +118,13 @@ type Interval struct {
 	// Records is how many records are in the file and will stay there; for a
 	// policy without a file, how many were collected.
 	Records int
+	// Finals is how many of the Records are the last values of objects that
+	// ended (record.Record.Final above 0).
+	Finals int
+	// Closing is true if this is no whole collection: the last values of
+	// Objects objects that a new configuration takes from the policy, read in
+	// the middle of an interval that goes on for the others.
+	Closing bool
 	// File is the open file with the interval; its name is zero if nothing
 	// was written.
 	File rollover.File
@@ -140,6 +155,13 @@ type DataLoss struct {
 	// Count is how many intervals of this policy are incomplete or missed
 	// since the Collector was made.
 	Count uint64
+}
+
+// LeftFile is a file that could not be sealed.
+type LeftFile struct {
+	Policy int
+	File   rollover.File
+	Err    error
 }
 
 // State is the operational state of a policy.
@@ -185,7 +207,7 @@ type ObjectNote struct {
 
 // Error is an error of the collector with the policy to which it happened.
 type Error struct {
-	Op     string // what was tried: "collect", "close"
+	Op     string // what was tried: "collect", "reconfigure", "roll over", "close"
 	Policy int    // 0 if it concerns all
 	Err    error
 }
@@ -207,15 +229,37 @@ func (e *Error) Hint() string {
 	if errors.As(e.Err, &hinted) {
 		return hinted.Hint()
 	}
+	switch {
+	case errors.Is(e.Err, ErrBaselines):
+		return "put the file back from a copy; or remove it: then the counters of its objects go on from what the source counts, and not from their reset"
+	case errors.Is(e.Err, ErrSource):
+		return "restart the agent to change the source; everything else can change while it runs"
+	}
 	return ""
 }
 
 // Collector collects the policies of a Set that are in service. One process at
 // a time may work on a location.
 type Collector struct {
-	o       Options
-	workers []*worker
-	hooks   sync.Mutex // one hook at a time
+	o      Options
+	hooks  sync.Mutex // one hook at a time
+	reload lock       // held while the configuration changes, and while it is closed
+	files  sync.Mutex // one baseline file at a time
+
+	mu      sync.Mutex // held while what follows is looked at
+	set     *Set
+	workers []*worker               // of the policies in service, by id
+	series  map[record.Name]*series // what outlives the worker of a record
+	past    map[int]Status          // what policies did before they were shut down
+	left    map[int]FileID          // policies with files that could not be sealed
+	running *running                // nil unless Run is running
+	closed  bool
+}
+
+// running is what Run gives to the workers that it runs.
+type running struct {
+	ctx   context.Context
+	group sync.WaitGroup
 }
 
 // NewCollector returns a Collector. It touches no file.
@@ -229,11 +273,34 @@ func NewCollector(o Options) (*Collector, error) {
 	if o.Minute == 0 {
 		o.Minute = time.Minute
 	}
-	c := &Collector{o: o}
+	c := &Collector{
+		o: o, reload: newLock(), set: o.Set, series: map[record.Name]*series{},
+		past: map[int]Status{}, left: map[int]FileID{},
+	}
+	c.o.Set = nil // it may be large and is replaced by the next one
 	for _, plan := range o.Set.Plan() {
 		c.workers = append(c.workers, newWorker(c, plan))
 	}
 	return c, nil
+}
+
+// current returns the Set in force.
+func (c *Collector) current() *Set {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.set
+}
+
+// worker returns the worker of a policy, nil if the policy is not in service.
+func (c *Collector) worker(policy int) *worker {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, w := range c.workers {
+		if w.id == policy {
+			return w
+		}
+	}
+	return nil
 }
 
 // lasts returns how long a duration of the configuration lasts.
@@ -247,7 +314,7 @@ func (c *Collector) lasts(d time.Duration) time.Duration {
 func (c *Collector) Recover(now time.Time) (rollover.Recovered, error) {
 	var all rollover.Recovered
 	var errs []error
-	for _, place := range places(c.o.Set.Config().FileIDs) {
+	for _, place := range places(c.current().Config().FileIDs) {
 		r, err := flash.Recover(flash.Options{Places: []string{place}, Prefix: rollover.Act, Footer: footer, Hooks: flash.Hooks{OnSeal: c.sealed}}, now)
 		all.Add(r)
 		if err != nil {
@@ -276,7 +343,7 @@ func places(files []FileID) []string {
 
 // ruleFor returns the retention rule of a file, which is that of its file-id.
 func (c *Collector) ruleFor(n rollover.Name) (retention.Rule, bool) {
-	f := c.o.Set.files[n.FileID]
+	f := c.current().files[n.FileID]
 	if f == nil {
 		return retention.Rule{}, false
 	}
@@ -305,25 +372,78 @@ func (c *Collector) hook(f func()) {
 //
 // The error is that of the Interval, which tells what was written all the same.
 func (c *Collector) Collect(ctx context.Context, policy int, now time.Time) (Interval, error) {
-	for _, w := range c.workers {
-		if w.plan.Policy.ID == policy {
-			return w.collect(ctx, now, now)
-		}
+	w := c.worker(policy)
+	if w == nil {
+		return Interval{}, &Error{Op: "collect", Policy: policy, Err: ErrNoPolicy}
 	}
-	return Interval{}, &Error{Op: "collect", Policy: policy, Err: ErrNoPolicy}
+	if err := w.busy.lock(ctx); err != nil {
+		return Interval{}, &Error{Op: "collect", Policy: policy, Err: err}
+	}
+	defer w.busy.unlock()
+	return w.collect(ctx, now, now)
+}
+
+// Roll seals the open file of a policy, whatever its age, and returns it: the
+// device's "clear log". The next record begins another file, in the present
+// location and under the present rollover of the file-id. It waits for a
+// collection in progress.
+//
+// It is also the way out of a write failure: a policy that was down because its
+// file could not be written is up again when the file was sealed. Nothing open
+// is no error; then it returns false.
+func (c *Collector) Roll(ctx context.Context, policy int, now time.Time) (rollover.File, bool, error) {
+	w := c.worker(policy)
+	if w == nil {
+		if _, ok := c.current().policies[policy]; ok {
+			return rollover.File{}, false, nil // it is shut down
+		}
+		return rollover.File{}, false, &Error{Op: "roll over", Policy: policy, Err: ErrNoPolicy}
+	}
+	if err := w.busy.lock(ctx); err != nil {
+		return rollover.File{}, false, &Error{Op: "roll over", Policy: policy, Err: err}
+	}
+	defer w.busy.unlock()
+	f, ok, err := w.roll(now)
+	if err != nil {
+		return rollover.File{}, false, &Error{Op: "roll over", Policy: policy, Err: err}
+	}
+	return f, ok, nil
 }
 
 // Close waits for collections that are running, seals every open file and ends
 // the Collector. After an error it can be repeated; if it is not, the next
 // Recover finds the file. It does nothing the second time.
 func (c *Collector) Close() error {
+	if err := c.reload.lock(context.Background()); err != nil {
+		return err
+	}
+	defer c.reload.unlock()
+	c.mu.Lock()
+	c.closed = true
+	workers, left := slices.Clone(c.workers), c.left
+	c.left = map[int]FileID{}
+	c.mu.Unlock()
 	var errs []error
-	for _, w := range c.workers {
+	for _, w := range workers {
 		if err := w.close(); err != nil {
-			errs = append(errs, &Error{Op: "close", Policy: w.plan.Policy.ID, Err: err})
+			errs = append(errs, &Error{Op: "close", Policy: w.id, Err: err})
+		}
+	}
+	for id, f := range left {
+		o := flash.Options{Places: f.Places(), Prefix: rollover.Act, ID: id, FileID: f.ID, Footer: footer, Hooks: flash.Hooks{OnSeal: c.sealed}}
+		if _, err := flash.Recover(o, time.Now()); err != nil {
+			c.leave(id, f)
+			errs = append(errs, &Error{Op: "close", Policy: id, Err: err})
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// leave notes that a policy left a file in act-collect/.
+func (c *Collector) leave(policy int, f FileID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left[policy] = f
 }
 
 // Run recovers what an earlier run left, collects every policy on its interval
@@ -334,11 +454,17 @@ func (c *Collector) Close() error {
 // recovery and of closing: the files concerned are still in act-collect/.
 func (c *Collector) Run(ctx context.Context) error {
 	_, recoverErr := c.Recover(time.Now())
-	var running sync.WaitGroup
+	r := &running{ctx: ctx}
+	c.mu.Lock()
+	c.running = r
 	for _, w := range c.workers {
-		running.Go(func() { w.run(ctx) })
+		r.group.Go(func() { w.run(ctx) })
 	}
-	running.Wait()
+	c.mu.Unlock()
 	<-ctx.Done() // also without a single policy
+	c.mu.Lock()
+	c.running = nil // no worker begins after this
+	c.mu.Unlock()
+	r.group.Wait()
 	return errors.Join(recoverErr, c.Close())
 }

@@ -16,19 +16,34 @@ const (
 	lookAt = 64
 )
 
-// entry is one interval on its way into the policy's file. It is the Sink of
-// one collection. The file is touched when the first record comes, so a policy
-// that finds nothing neither makes a file nor rolls one over.
+// entry is one interval on its way into the policy's file, or the last values
+// of objects that leave the policy. It is the Sink of one collection. The file
+// is touched when the first record comes, so a policy that finds nothing
+// neither makes a file nor rolls one over.
 type entry struct {
 	w        *worker
 	ctx      context.Context
 	stamp    time.Time // names the file and rolls it over
 	iv       Interval
-	out      *flash.Entry     // nil until the first record
-	records  int              // taken so far
-	written  bool             // the records are committed
-	writeErr error            // what the disk said
-	missing  map[*Object]bool // could not be read
+	out      *flash.Entry       // nil until the first record
+	records  int                // taken so far
+	finals   int                // how many of them are last values
+	written  bool               // the records are committed
+	writeErr error              // what the disk said
+	missing  map[objectKey]bool // could not be read
+
+	rec     record.Record         // a record that is not written as it came
+	given   map[objectKey]int     // the last final of the source
+	reached map[objectKey]int     // the last final written
+	fates   map[objectKey]*Object // Closing: what objects that stay become
+	fresh   baselines             // Closing: new baselines of objects that are reset
+}
+
+// entry begins an entry with so many objects.
+func (w *worker) entry(ctx context.Context, stamp, now time.Time, objects int) *entry {
+	e := &entry{w: w, ctx: ctx, stamp: stamp, iv: w.begins(now), missing: map[objectKey]bool{}}
+	e.iv.Objects = objects
+	return e
 }
 
 // Record implements Sink.
@@ -39,23 +54,35 @@ func (e *entry) Record(r *record.Record) error {
 	if e.writeErr != nil {
 		return e.writeErr
 	}
-	w := e.w
-	if w.plan.File.ID == 0 {
-		e.records++
-		return nil
+	if r.Final > 0 || e.iv.Closing || len(e.w.series.base) > 0 {
+		if r = e.adapt(r); r == nil {
+			return nil
+		}
 	}
-	if e.out == nil {
+	return e.write(r)
+}
+
+// write appends a record as it is.
+func (e *entry) write(r *record.Record) error {
+	w := e.w
+	stored := w.plan.File.ID != 0
+	if stored && e.out == nil {
 		if e.out, e.writeErr = w.begin(e.stamp); e.writeErr != nil {
 			return e.writeErr
 		}
-		w.buf = w.enc.AppendIntervalStart(w.buf[:0], e.iv.Start, e.iv.End)
+		w.buf = w.out.enc.AppendIntervalStart(w.buf[:0], e.iv.Start, e.iv.End)
 	}
-	var err error
-	if w.buf, err = w.enc.AppendRecord(w.buf, r); err != nil {
-		return err
+	if stored {
+		var err error
+		if w.buf, err = w.out.enc.AppendRecord(w.buf, r); err != nil {
+			return err
+		}
 	}
 	e.records++
-	if len(w.buf) >= flushAt {
+	if r.Final > 0 {
+		e.finals++
+	}
+	if stored && len(w.buf) >= flushAt {
 		return e.flush()
 	}
 	return nil
@@ -69,18 +96,20 @@ func (e *entry) flush() error {
 
 // Missing implements Sink.
 func (e *entry) Missing(o *Object, err error) {
-	if e.missing[o] {
+	k := keyOf(o)
+	if e.missing[k] {
 		return
 	}
-	e.missing[o] = true
+	e.missing[k] = true
 	e.iv.Missing++
-	if !e.w.missing[o] {
+	if !e.w.missing[k] {
 		e.w.object(o, ObjectMissing, err.Error())
 	}
 }
 
 // Restarted implements Sink.
 func (e *entry) Restarted(o *Object, why string) {
+	e.w.series.restarted(keyOf(o))
 	e.iv.Restarted++
 	e.w.object(o, ObjectRestarted, why)
 }
@@ -88,17 +117,29 @@ func (e *entry) Restarted(o *Object, why string) {
 // finish commits what was taken and sets the outcome. sampleErr is what Sample
 // returned.
 func (e *entry) finish(sampleErr error) {
-	e.iv.Err = e.cause(sampleErr)
+	e.commit(e.cause(sampleErr))
+	e.w.series.settle(e)
+	if e.iv.Err != nil {
+		e.iv.Err = &Error{Op: "collect", Policy: e.w.id, Err: e.iv.Err}
+	}
+}
+
+func (e *entry) commit(cause error) {
+	e.iv.Err = cause
 	if e.out == nil {
 		if e.writeErr == nil {
-			e.iv.Records = e.records
+			e.iv.Records, e.iv.Finals = e.records, e.finals
 		}
 		return
 	}
 	w := e.w
 	if e.writeErr == nil {
-		w.buf = w.enc.AppendIntervalEnd(w.buf)
+		w.buf = w.out.enc.AppendIntervalEnd(w.buf)
+		// The file must not say less than a baseline that could be lost.
 		if e.flush() == nil {
+			e.writeErr = w.series.save()
+		}
+		if e.writeErr == nil {
 			e.writeErr = e.out.Commit()
 		}
 	}
@@ -108,8 +149,8 @@ func (e *entry) finish(sampleErr error) {
 		return
 	}
 	e.written = true
-	e.iv.Records = e.records
-	e.iv.File, _ = w.log.Current()
+	e.iv.Records, e.iv.Finals = e.records, e.finals
+	e.iv.File, _ = w.out.log.Current()
 }
 
 // cause says why a collection ended early.

@@ -154,8 +154,7 @@ func TestMinute(t *testing.T) {
 	location := t.TempDir()
 	c := oneSAP(t, location, 10, 11, Hooks{})
 	c.o.Minute = 10 * time.Millisecond
-	w := c.workers[0]
-	if w.interval() != 50*time.Millisecond || c.lasts(1440*time.Minute) != 14400*time.Millisecond {
-		t.Errorf("interval %v, rollover %v", w.interval(), c.lasts(1440*time.Minute))
+	if sched, _ := c.workers[0].schedule(); sched.interval != 50*time.Millisecond || c.lasts(1440*time.Minute) != 14400*time.Millisecond {
+		t.Errorf("interval %v, rollover %v", sched.interval, c.lasts(1440*time.Minute))
 	}
 }

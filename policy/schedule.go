@@ -16,6 +16,16 @@ func (s schedule) first(now time.Time) time.Time {
 	return now.Add(s.interval)
 }
 
+// again returns when the next collection is due after the schedule has changed
+// in an interval that began at since: at once if the interval has lasted long
+// enough.
+func (s schedule) again(since, now time.Time) time.Time {
+	if s.align {
+		return now.Add(s.untilDivisible(now))
+	}
+	return now.Add(min(max(0, s.interval-now.Sub(since)), s.interval))
+}
+
 // missed returns how many collections were due and never began: this one was
 // due at due and begins now.
 func (s schedule) missed(due, now time.Time) int {

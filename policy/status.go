@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -23,6 +24,8 @@ type Status struct {
 	Record  record.Name
 	// CollectionInterval is how often the policy collects.
 	CollectionInterval time.Duration
+	// Align is true if it collects when the clock is divisible by that.
+	Align bool
 	// Objects is how many objects the policy collects; none if it is shut
 	// down.
 	Objects int
@@ -45,7 +48,7 @@ type Status struct {
 func statusOf(p AccountingPolicy) Status {
 	s := Status{
 		State: State{Policy: p.ID, FileID: max(0, int(p.To)), Up: !p.Shutdown}, Shutdown: p.Shutdown, Default: p.Default,
-		Type: p.Type, Record: p.Record, CollectionInterval: p.CollectionInterval,
+		Type: p.Type, Record: p.Record, CollectionInterval: p.CollectionInterval, Align: p.Align,
 	}
 	if p.Shutdown {
 		s.Err = ErrShutdown
@@ -56,17 +59,28 @@ func statusOf(p AccountingPolicy) Status {
 // Status returns the status of every policy of the configuration, by id, also
 // of those that are shut down. It can be called at any time, also from a hook.
 func (c *Collector) Status() []Status {
+	c.mu.Lock()
+	set, workers := c.set, slices.Clone(c.workers)
+	past := maps.Clone(c.past)
+	c.mu.Unlock()
 	var out []Status
-	for _, p := range c.o.Set.Config().Policies {
-		i := slices.IndexFunc(c.workers, func(w *worker) bool { return w.plan.Policy.ID == p.ID })
+	for _, p := range set.Config().Policies {
+		i := slices.IndexFunc(workers, func(w *worker) bool { return w.id == p.ID })
 		if i < 0 {
-			out = append(out, statusOf(p))
+			s := statusOf(p)
+			s.remember(past[p.ID])
+			out = append(out, s)
 			continue
 		}
-		w := c.workers[i]
+		w := workers[i]
 		w.mu.Lock()
 		out = append(out, w.status)
 		w.mu.Unlock()
 	}
 	return out
+}
+
+// remember takes over what the policy did before it was shut down or restarted.
+func (s *Status) remember(past Status) {
+	s.Last, s.DataLoss, s.LastDataLoss = past.Last, past.DataLoss, past.LastDataLoss
 }

@@ -1,77 +1,140 @@
 package policy
 
 import (
-	"cmp"
 	"context"
+	"errors"
 	"sync"
 	"time"
 
-	"acctpull/flash"
-	"acctpull/record"
-	"acctpull/retention"
 	"acctpull/rollover"
 )
 
-// worker collects one policy.
+// worker collects one policy from the day it comes into service until it leaves
+// it, or is restarted.
 type worker struct {
 	c    *Collector
-	plan Plan
+	id   int
+	wake chan struct{} // the schedule has changed
+	quit chan struct{} // closed when the policy leaves service
 
-	busy    sync.Mutex // held during a collection
-	log     *flash.Log
-	enc     *record.Encoder
+	busy    lock // held during a collection and during every change
+	plan    Plan // of the interval in progress
+	out     output
 	buf     []byte
-	missing map[*Object]bool // could not be read in the last collection
+	series  *series
+	missing map[objectKey]bool // could not be read in the last collection
 	closed  bool
 
-	mu     sync.Mutex // held while what follows is looked at
-	status Status
-	since  time.Time // when the next interval begins; zero if that is not known
+	mu      sync.Mutex // held while what follows is looked at
+	pending *Plan      // takes the place of plan when the next interval ends
+	status  Status
+	since   time.Time // when the interval in progress began; zero if that is not known
 }
 
 func newWorker(c *Collector, plan Plan) *worker {
-	w := &worker{c: c, plan: plan}
+	w := &worker{
+		c: c, id: plan.Policy.ID, plan: plan, busy: newLock(),
+		wake: make(chan struct{}, 1), quit: make(chan struct{}), series: c.seriesOf(plan.Policy.Record),
+	}
 	w.status = statusOf(plan.Policy)
 	w.status.Objects = len(plan.Objects)
 	return w
 }
 
-// interval is how long a collection interval lasts.
-func (w *worker) interval() time.Duration { return w.c.lasts(w.plan.Policy.CollectionInterval) }
+// next returns the plan of the next interval.
+func (w *worker) next() Plan {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.pending != nil {
+		return *w.pending
+	}
+	return w.plan
+}
 
-// run collects on every interval until ctx ends.
+// change makes a plan that of the next interval: its schedule and its objects
+// count from now on, its file from the next interval on.
+func (w *worker) change(plan Plan) {
+	w.mu.Lock()
+	was := w.scheduleOf(w.status)
+	p := plan.Policy
+	w.pending = &plan
+	s := &w.status
+	s.FileID, s.Default, s.CollectionInterval, s.Align, s.Objects = plan.File.ID, p.Default, p.CollectionInterval, p.Align, len(plan.Objects)
+	now := w.scheduleOf(w.status)
+	w.mu.Unlock()
+	if was == now {
+		return
+	}
+	select {
+	case w.wake <- struct{}{}:
+	default: // it has been told and has not looked yet
+	}
+}
+
+func (w *worker) scheduleOf(s Status) schedule {
+	return schedule{w.c.lasts(s.CollectionInterval), s.Align}
+}
+
+// schedule returns when the policy collects, and when the interval in progress
+// began.
+func (w *worker) schedule() (schedule, time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.scheduleOf(w.status), w.since
+}
+
+// run collects on every interval until ctx ends or the policy leaves service.
 func (w *worker) run(ctx context.Context) {
-	sched := schedule{w.interval(), w.plan.Policy.Align}
 	now := time.Now()
 	w.start(now)
+	sched, _ := w.schedule()
 	due := sched.first(now)
-	w.next(due)
+	w.noteDue(due)
+	defer w.noteDue(time.Time{})
 	timer := time.NewTimer(time.Until(due))
 	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			w.next(time.Time{})
 			return
+		case <-w.quit:
+			return
+		case <-w.wake:
+			sched, since := w.schedule()
+			due = sched.again(since, time.Now())
+			w.noteDue(due)
 		case <-timer.C:
+			due = w.tick(ctx, due)
 		}
-		now = time.Now()
-		if n := sched.missed(due, now); n > 0 {
-			w.lose(w.missed(now), n)
-		}
-		stamp := sched.stamp(due, now)
-		due = sched.next(due, now)
-		w.next(due)
-		collecting, cancel := context.WithDeadlineCause(ctx, due, ErrUnfinished)
-		// What goes wrong has reached the hooks; the next interval is tried.
-		_, _ = w.collect(collecting, stamp, now)
-		cancel()
 		timer.Reset(time.Until(due))
 	}
 }
 
-// next notes when the next collection is due.
-func (w *worker) next(due time.Time) {
+// tick is the collection that was due at due. It returns when the next one is.
+func (w *worker) tick(ctx context.Context, due time.Time) time.Time {
+	if w.busy.lock(ctx) != nil {
+		return due // run ends
+	}
+	defer w.busy.unlock()
+	if w.closed {
+		return due // run ends
+	}
+	sched, _ := w.schedule()
+	now := time.Now()
+	if n := sched.missed(due, now); n > 0 {
+		w.lose(w.missed(now), n)
+	}
+	stamp, next := sched.stamp(due, now), sched.next(due, now)
+	w.noteDue(next)
+	collecting, cancel := context.WithDeadlineCause(ctx, next, ErrUnfinished)
+	defer cancel()
+	// What goes wrong has reached the hooks; the next interval is tried.
+	_, _ = w.collect(collecting, stamp, now)
+	return next
+}
+
+// noteDue notes when the next collection is due.
+func (w *worker) noteDue(due time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.status.Next = due.Round(0)
@@ -87,23 +150,28 @@ func (w *worker) start(now time.Time) {
 }
 
 // collect collects one interval that ends now. The file is named and rolls over
-// by stamp.
+// by stamp. The caller holds busy.
 func (w *worker) collect(ctx context.Context, stamp, now time.Time) (Interval, error) {
-	w.busy.Lock()
-	defer w.busy.Unlock()
 	if w.closed {
-		return Interval{}, &Error{Op: "collect", Policy: w.plan.Policy.ID, Err: ErrClosed}
+		return Interval{}, &Error{Op: "collect", Policy: w.id, Err: ErrClosed}
 	}
-	e := &entry{w: w, ctx: ctx, stamp: stamp, iv: w.begins(now), missing: map[*Object]bool{}}
-	if len(w.plan.Objects) > 0 {
-		req := Request{At: now, Record: w.plan.Definition, Objects: w.plan.Objects}
-		e.finish(w.c.o.Source.Sample(ctx, req, e))
+	w.adopt(w.next())
+	e := w.entry(ctx, stamp, now, len(w.plan.Objects))
+	var err error
+	if e.writeErr = errors.Join(w.follow(now), w.series.load(w.plan)); e.writeErr == nil && len(w.plan.Objects) > 0 {
+		err = w.c.o.Source.Sample(ctx, Request{At: now, Record: w.plan.Definition, Objects: w.plan.Objects}, e)
 	}
-	if e.iv.Err != nil {
-		e.iv.Err = &Error{Op: "collect", Policy: w.plan.Policy.ID, Err: e.iv.Err}
-	}
+	e.finish(err)
 	w.note(e)
 	return e.iv, e.iv.Err
+}
+
+// adopt begins to work by a plan.
+func (w *worker) adopt(plan Plan) {
+	w.plan = plan
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pending = nil
 }
 
 // begins returns the interval that ends now. Its times have no monotonic reading,
@@ -112,8 +180,8 @@ func (w *worker) begins(now time.Time) Interval {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	iv := Interval{
-		Policy: w.plan.Policy.ID, FileID: w.plan.File.ID, Record: w.plan.Policy.Record,
-		Start: w.since.Round(0), End: now.Round(0), Objects: len(w.plan.Objects),
+		Policy: w.id, FileID: w.plan.File.ID, Record: w.plan.Policy.Record,
+		Start: w.since.Round(0), End: now.Round(0), Objects: w.status.Objects,
 	}
 	if !iv.End.After(iv.Start) {
 		iv.Start = time.Time{}
@@ -124,13 +192,15 @@ func (w *worker) begins(now time.Time) Interval {
 // missed is the interval of which nothing was collected.
 func (w *worker) missed(now time.Time) Interval {
 	iv := w.begins(now)
-	iv.Err = &Error{Op: "collect", Policy: w.plan.Policy.ID, Err: ErrMissed}
+	iv.Err = &Error{Op: "collect", Policy: w.id, Err: ErrMissed}
 	return iv
 }
 
 // note takes the outcome of a collection into the status and tells the hooks.
 func (w *worker) note(e *entry) {
-	w.noteObjects(e)
+	if !e.iv.Closing {
+		w.noteObjects(e)
+	}
 	w.mu.Lock()
 	was := w.status.State
 	if e.writeErr != nil {
@@ -139,7 +209,9 @@ func (w *worker) note(e *entry) {
 		w.status.Up, w.status.Err = true, nil
 	}
 	state := w.status.State
-	w.status.Last, w.since = e.iv, e.iv.End
+	if !e.iv.Closing {
+		w.status.Last, w.since = e.iv, e.iv.End
+	}
 	if e.written {
 		w.status.File = e.iv.File
 	}
@@ -151,8 +223,13 @@ func (w *worker) note(e *entry) {
 	if e.iv.Err != nil {
 		w.lose(e.iv, 1)
 	}
-	if was.Up != state.Up && hooks.OnState != nil {
-		w.c.hook(func() { hooks.OnState(state) })
+	w.tellState(was, state)
+}
+
+// tellState tells that the operational state has changed, if it has.
+func (w *worker) tellState(was, is State) {
+	if hook := w.c.o.Hooks.OnState; hook != nil && was.Up != is.Up {
+		w.c.hook(func() { hook(is) })
 	}
 }
 
@@ -162,14 +239,15 @@ func (w *worker) note(e *entry) {
 func (w *worker) noteObjects(e *entry) {
 	was := w.missing
 	w.missing = e.missing
+	if len(was) == 0 {
+		return
+	}
 	for _, o := range w.plan.Objects {
-		if len(was) == 0 {
-			break
-		}
+		k := keyOf(o)
 		switch {
-		case !was[o] || e.missing[o]:
+		case !was[k] || e.missing[k]:
 		case e.iv.Err != nil:
-			w.missing[o] = true
+			w.missing[k] = true
 		default:
 			w.object(o, ObjectFound, "")
 		}
@@ -178,7 +256,7 @@ func (w *worker) noteObjects(e *entry) {
 
 func (w *worker) object(o *Object, kind NoteKind, text string) {
 	if hook := w.c.o.Hooks.OnObject; hook != nil {
-		w.c.hook(func() { hook(ObjectNote{Policy: w.plan.Policy.ID, Object: o, Kind: kind, Text: text}) })
+		w.c.hook(func() { hook(ObjectNote{Policy: w.id, Object: o, Kind: kind, Text: text}) })
 	}
 }
 
@@ -194,90 +272,45 @@ func (w *worker) lose(iv Interval, n int) {
 	}
 }
 
-// close seals the open file.
+// roll seals the open file by hand. The caller holds busy.
+func (w *worker) roll(now time.Time) (rollover.File, bool, error) {
+	if w.out.log == nil {
+		return rollover.File{}, false, nil
+	}
+	if next := w.next(); next.File.ID == w.plan.File.ID {
+		w.adopt(next)
+		if err := w.follow(now); err != nil {
+			return rollover.File{}, false, err
+		}
+	}
+	f, ok, err := w.out.log.Roll(now)
+	if err != nil {
+		return f, ok, err
+	}
+	w.mu.Lock()
+	was := w.status.State
+	w.status.Up, w.status.Err = true, nil
+	state := w.status.State
+	w.mu.Unlock()
+	w.tellState(was, state)
+	return f, ok, nil
+}
+
+// close seals the open file and ends the worker. It can be repeated after an
+// error.
 func (w *worker) close() error {
-	w.busy.Lock()
-	defer w.busy.Unlock()
-	w.closed = true
-	if w.log == nil {
-		return nil
+	if err := w.busy.lock(context.Background()); err != nil {
+		return err
 	}
-	return w.log.Close(time.Now())
+	defer w.busy.unlock()
+	w.end()
+	return w.out.close(time.Now())
 }
 
-// begin begins an entry, in a new log if none is open yet.
-func (w *worker) begin(now time.Time) (*flash.Entry, error) {
-	if w.log == nil {
-		log, err := flash.Open(w.flash())
-		if err != nil {
-			return nil, err
-		}
-		w.log = log
+// end ends the worker. The caller holds busy.
+func (w *worker) end() {
+	if !w.closed {
+		w.closed = true
+		close(w.quit)
 	}
-	return w.log.Begin(now)
-}
-
-// flash returns the options of the policy's log.
-func (w *worker) flash() flash.Options {
-	f, c := w.plan.File, w.c
-	return flash.Options{
-		Prefix: rollover.Act, ID: w.plan.Policy.ID, FileID: f.ID, Ext: fileExt,
-		Rollover: c.lasts(f.Rollover), Location: c.o.Location, Header: w.header, Footer: footer,
-		Places: f.Places(), Memory: w.plan.Policy.LogMemorySize << 10, RuleFor: c.ruleFor,
-		Hooks: flash.Hooks{
-			OnSeal: w.sealed,
-			OnContention: func(place string, backup bool, err error) {
-				w.located(c.o.Hooks.OnContention, place, backup, err)
-			},
-			OnLocationFailed: func(place string, backup bool, err error) {
-				w.located(c.o.Hooks.OnLocationFailed, place, backup, err)
-			},
-			OnDeleted: func(d retention.Decision) {
-				if hook := c.o.Hooks.OnDeleted; hook != nil {
-					c.hook(func() { hook(Deletion{Policy: w.plan.Policy.ID, FileID: f.ID, Decision: d}) })
-				}
-			},
-		},
-	}
-}
-
-// located tells a hook about a location.
-func (w *worker) located(hook func(LocationNote), place string, backup bool, err error) {
-	if hook != nil {
-		note := LocationNote{Policy: w.plan.Policy.ID, FileID: w.plan.File.ID, Location: place, Backup: backup, Err: err}
-		w.c.hook(func() { hook(note) })
-	}
-}
-
-// sealed notes that a file of this policy was closed.
-func (w *worker) sealed(f rollover.File) {
-	w.mu.Lock()
-	w.status.File, w.status.Since = rollover.File{}, time.Time{}
-	w.mu.Unlock()
-	w.c.sealed(f)
-}
-
-// header begins a new file.
-func (w *worker) header(_ rollover.Name, created time.Time, reason string) []byte {
-	w.mu.Lock()
-	w.status.Since = created.Round(0)
-	w.mu.Unlock()
-	h := record.Header{
-		Policy:      w.plan.Policy.ID,
-		FileID:      w.plan.File.ID,
-		Record:      w.plan.Policy.Record,
-		Created:     created,
-		Interval:    w.interval(),
-		Semantics:   semanticsOf(w.plan.Definition),
-		Description: cmp.Or(w.plan.Policy.Description, w.plan.File.Description),
-		Reason:      reason,
-	}
-	if w.plan.Policy.IncludeSystemInfo {
-		h.System, h.Software, h.Zone = w.c.o.Set.Config().System, w.c.o.Software, time.UTC.String()
-		if l := w.c.o.Location; l != nil {
-			h.Zone = l.String()
-		}
-	}
-	w.enc = record.NewEncoder(h)
-	return w.enc.AppendHeader(nil)
 }
