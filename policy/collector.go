@@ -388,9 +388,9 @@ func (c *Collector) Collect(ctx context.Context, policy int, now time.Time) (Int
 // location and under the present rollover of the file-id. It waits for a
 // collection in progress.
 //
-// It is also the way out of a write failure: a policy that was down because its
-// file could not be written is up again when the file was sealed. Nothing open
-// is no error; then it returns false.
+// It is also the way out of a write failure: a location that is not used any
+// more because a write failed there is tried again by the next interval, and the
+// policy is up if that succeeds. Nothing open is no error; then it returns false.
 func (c *Collector) Roll(ctx context.Context, policy int, now time.Time) (rollover.File, bool, error) {
 	w := c.worker(policy)
 	if w == nil {

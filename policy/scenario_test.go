@@ -47,6 +47,7 @@ func TestScenarios(t *testing.T) {
 // scenario is a collector with a source that can be told what to do.
 type scenario struct {
 	flash string
+	text  string // of the configuration in force
 	begun time.Time
 	src   *fickle
 	c     *Collector
@@ -79,13 +80,14 @@ func runScenario(t *testing.T, flash, script string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.text = config
 	s.out.WriteString(config + "\n---\n")
 	for line := range strings.Lines(commands) {
 		line = strings.TrimSuffix(line, "\n")
 		switch {
 		case strings.HasPrefix(line, "> "):
 			s.print("%s", line)
-			s.do(t, strings.Fields(line[2:]))
+			s.do(t, line, strings.Fields(line[2:]))
 		case strings.HasPrefix(line, "#"):
 			s.print("%s", line)
 		}
@@ -137,10 +139,18 @@ func (s *scenario) hooks() Hooks {
 			if iv.File.Path != "" {
 				file = " in " + iv.File.Name.String()
 			}
-			s.event(iv.Policy, "interval %s to %s: %d records of %d objects, %d missing, %d restarted%s", start, iv.End.UTC().Format("15:04:05"), iv.Records, iv.Objects, iv.Missing, iv.Restarted, file)
+			what := "interval"
+			if iv.Closing {
+				what = "last values of"
+			}
+			if iv.Finals > 0 {
+				what = fmt.Sprintf("%d finals in %s", iv.Finals, what)
+			}
+			s.event(iv.Policy, what+" %s to %s: %d records of %d objects, %d missing, %d restarted%s", start, iv.End.UTC().Format("15:04:05"), iv.Records, iv.Objects, iv.Missing, iv.Restarted, file)
 		},
 		OnDataLoss: func(l DataLoss) { s.event(l.Policy, "data loss %d: %v", l.Count, l.Err) },
 		OnFile:     func(f rollover.File) { s.event(f.Name.ID, "sealed %s", f.Name) },
+		OnLeft:     func(l LeftFile) { s.event(l.Policy, "left %s: %v", l.File.Name, l.Err) },
 		OnState:    func(st State) { s.event(st.Policy, "up %v: %v", st.Up, st.Err) },
 		OnObject: func(n ObjectNote) {
 			s.event(n.Policy, "%s is %s: %s", n.Object, n.Kind, n.Text)
@@ -148,7 +158,7 @@ func (s *scenario) hooks() Hooks {
 	}
 }
 
-func (s *scenario) do(t *testing.T, words []string) {
+func (s *scenario) do(t *testing.T, line string, words []string) {
 	arg := func(i int) string {
 		if i >= len(words) {
 			t.Fatalf("%q needs more words", words)
@@ -183,6 +193,32 @@ func (s *scenario) do(t *testing.T, words []string) {
 		_, err := s.c.Collect(context.Background(), id, time.Now())
 		s.flush()
 		s.print("collected: %v", err)
+	case "reload": // the configuration, with one piece of text for another
+		was, is, ok := strings.Cut(strings.TrimPrefix(line, "> reload "), " =>")
+		is = strings.TrimPrefix(is, " ")
+		if !ok || strings.Count(s.text, was) != 1 {
+			t.Fatalf("%q: the configuration has it %d times", was, strings.Count(s.text, was))
+		}
+		s.text = strings.Replace(s.text, was, is, 1)
+		set, err := Load([]byte(strings.ReplaceAll(s.text, "FLASH", s.flash)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.c.Reconfigure(context.Background(), set, time.Now())
+		s.flush()
+		s.print("reloaded: %v", err)
+	case "roll":
+		var id int
+		fmt.Sscan(arg(1), &id)
+		f, ok, err := s.c.Roll(context.Background(), id, time.Now())
+		s.flush()
+		if !ok && err == nil {
+			s.print("nothing open")
+		} else {
+			s.print("rolled: %s, %v", filepath.Base(f.Path), err)
+		}
+	case "cat": // the records of a file
+		s.cat(t, arg(1))
 	case "slow": // how long the source takes for an object
 		s.src.change(func() { s.src.delay = duration(1) })
 	case "fail": // the source
@@ -238,6 +274,23 @@ func (s *scenario) ls(t *testing.T) {
 				end = "closed"
 			}
 			s.print("%s/%s: %d intervals, %d records, %s", dir, name, bytes.Count(text, []byte("<interval ")), bytes.Count(text, []byte("<svc>"))+bytes.Count(text, []byte("<sdp>")), end)
+		}
+	}
+}
+
+// cat prints the lines of the file with that policy and time in its name.
+func (s *scenario) cat(t *testing.T, name string) {
+	paths, err := filepath.Glob(filepath.Join(s.flash, "*", "act"+name+"*"))
+	if err != nil || len(paths) != 1 {
+		t.Fatalf("%s: %v %v", name, paths, err)
+	}
+	text, err := gunzip(paths[0])
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "<?xml") && !strings.HasPrefix(line, "<acc") && !strings.HasPrefix(line, "</") {
+			s.print("%s", strings.TrimSuffix(line, "\n"))
 		}
 	}
 }

@@ -289,7 +289,8 @@ func (w *worker) roll(now time.Time) (rollover.File, bool, error) {
 	}
 	w.mu.Lock()
 	was := w.status.State
-	w.status.Up, w.status.Err = true, nil
+	is := w.out.log.State()
+	w.status.Up, w.status.Err = is.Up, is.Err
 	state := w.status.State
 	w.mu.Unlock()
 	w.tellState(was, state)
