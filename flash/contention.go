@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"acctpull/internal/durable"
 	"acctpull/retention"
 	"acctpull/rollover"
@@ -17,8 +19,9 @@ const clearTime = retention.DefaultBudget
 
 // room does something at a place. If there is no room for it, files past
 // retention are deleted there, then the oldest closed files one at a time, and
-// it is tried again after each.
-func (l *Log) room(p *place, now time.Time, try func() error) error {
+// it is tried again after each. If even the deletion of all would not make room
+// for need bytes, none but those past retention are deleted.
+func (l *Log) room(p *place, need int64, now time.Time, try func() error) error {
 	err := try()
 	if !rollover.NoSpace(err) {
 		return err
@@ -32,6 +35,9 @@ func (l *Log) room(p *place, now time.Time, try func() error) error {
 	}
 	var failed error // the first deletion that failed
 	for len(plan) > 0 && rollover.NoSpace(err) {
+		if plan[0].Reason != retention.Expired && !enough(p, plan, need) {
+			break
+		}
 		var deleted bool
 		var delErr error
 		plan, deleted, delErr = l.clear(p, plan)
@@ -78,6 +84,25 @@ func (l *Log) contend(p *place, now time.Time) ([]retention.Decision, error) {
 		}
 	}
 	return plan, nil
+}
+
+// enough tells whether need bytes have room once all files of a plan are gone.
+// If that cannot be told, it can be.
+func enough(p *place, plan []retention.Decision, need int64) bool {
+	var fs unix.Statfs_t
+	if unix.Statfs(p.path, &fs) != nil {
+		return true
+	}
+	free := int64(fs.Bavail) * fs.Bsize
+	for _, d := range plan {
+		if free >= need {
+			return true
+		}
+		if f, err := d.File.Stat(); err == nil {
+			free += f.Size
+		}
+	}
+	return free >= need
 }
 
 // clear deletes the next of a plan: all that have expired, or one other file.

@@ -69,11 +69,11 @@ func (r *rig) open() {
 
 // write commits one entry of the given number of bytes that do not compress.
 func (r *rig) write(size int) error {
+	r.n++
 	e, err := r.l.Begin(r.now)
 	if err != nil {
 		return err
 	}
-	r.n++
 	if _, err := fmt.Fprintf(e, "entry %d %s\n", r.n, noise(size)); err != nil {
 		return err
 	}

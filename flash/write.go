@@ -42,7 +42,7 @@ func (l *Log) create(now time.Time, not []*place) error {
 		if p.bad {
 			err = fmt.Errorf("%w; %w", err, ErrUntrusted)
 		} else if !slices.Contains(not, p) {
-			if err = l.room(p, now, func() error { return l.ensure(p, now) }); err == nil {
+			if err = l.room(p, 0, now, func() error { return l.ensure(p, now) }); err == nil {
 				l.cur, p.err = p, nil
 				if !l.write {
 					l.up()
@@ -60,12 +60,16 @@ func (l *Log) create(now time.Time, not []*place) error {
 // takes it, it stays in memory.
 func (l *Log) flush(now time.Time) error {
 	var tried []*place
+	var full *place // its file takes entries as soon as there is room
 	for len(l.held) > 0 {
 		if err := l.create(now, tried); err != nil {
+			if full != nil {
+				l.cur = full
+			}
 			return err
 		}
 		p := l.cur
-		err := l.room(p, now, func() error {
+		err := l.room(p, l.heldBytes(), now, func() error {
 			if err := l.ensure(p, now); err != nil {
 				return err
 			}
@@ -77,6 +81,11 @@ func (l *Log) flush(now time.Time) error {
 			return nil
 		}
 		tried = append(tried, p)
+		if rollover.NoSpace(err) && p.log != nil && !p.log.Broken() {
+			full, l.cur, l.reason = p, nil, rollover.ReasonError
+			l.failed(p, err, false)
+			continue
+		}
 		l.shelve(p, err)
 	}
 	return nil
@@ -84,7 +93,7 @@ func (l *Log) flush(now time.Time) error {
 
 // seal seals the open file.
 func (l *Log) seal(p *place, reason string, now time.Time) (f rollover.File, ok bool, err error) {
-	err = l.room(p, now, func() (err error) {
+	err = l.room(p, 0, now, func() (err error) {
 		f, ok, err = p.seal(reason)
 		return err
 	})
@@ -108,10 +117,10 @@ func (l *Log) shelve(p *place, err error) {
 	l.failed(p, err, !rollover.NoSpace(err))
 }
 
-// sameCause tells whether the system said the same twice.
+// sameCause tells whether b is what the system said in a already.
 func sameCause(a, b error) bool {
 	var x, y syscall.Errno
-	return errors.As(a, &x) && errors.As(b, &y) && x == y
+	return !errors.Is(b, rollover.ErrGone) && errors.As(a, &x) && errors.As(b, &y) && x == y
 }
 
 // failed notes why a place cannot be used.

@@ -77,23 +77,36 @@ func (l *Log) WritePacked(entries ...*Packed) error {
 		return &Error{Op: op, File: l.open.name.String(), Err: ErrBroken}
 	}
 	f := l.open
+	at, err := f.write(entries)
+	full := NoSpace(err) // and not: the room was missing when it was synced
+	if err == nil {
+		err = l.sync(at)
+	}
+	if err == nil {
+		f.committed = at
+		return nil
+	}
+	// The entries may go to another file now. They must not be found here too,
+	// should this file never be mended.
+	cut := f.f.Truncate(f.committed) == nil
+	if full && cut {
+		return &Error{Op: op, File: f.name.String(), Err: err}
+	}
+	return l.fail(op, err)
+}
+
+// write writes entries to the end of the file and returns the offset behind
+// them.
+func (f *open) write(entries []*Packed) (int64, error) {
 	at := f.committed
 	for _, p := range entries {
 		for _, b := range p.pieces {
 			n, err := f.f.Write(b)
 			at += int64(n)
-			if err == nil {
-				continue
+			if err != nil {
+				return at, err
 			}
-			if NoSpace(err) && f.f.Truncate(f.committed) == nil {
-				return &Error{Op: op, File: f.name.String(), Err: err}
-			}
-			return l.fail(op, err)
 		}
 	}
-	if err := l.sync(at); err != nil {
-		return l.fail(op, err)
-	}
-	f.committed = at
-	return nil
+	return at, nil
 }

@@ -33,6 +33,7 @@ type world struct {
 	sealed   map[string]string // announced by OnSeal: name -> content, for ever
 	backward bool              // the clock was set back: names do not sort by age
 	where    func() string
+	packer   *Packer
 	noise    []byte // random text for payloads: it does not compress
 }
 
@@ -85,8 +86,52 @@ func (w *world) start() error {
 	return err
 }
 
+// packed appends the next numbered entry, and perhaps one more, compressed
+// before.
+func (w *world) packed(rng *rand.Rand) error {
+	if w.log.Due(w.now) {
+		if _, _, err := w.log.Seal(ReasonRollover); err != nil {
+			return err
+		}
+	}
+	if err := w.log.Create(w.now); err != nil {
+		return err
+	}
+	var entries []*Packed
+	if w.packer == nil {
+		w.packer = NewPacker(1)
+	}
+	k := w.packer
+	first := w.next
+	for range 1 + rng.IntN(2) {
+		if err := k.Begin(); err != nil {
+			return err
+		}
+		size := rng.IntN(4_000)
+		fmt.Fprintf(k, "entry %d %s\n", w.next, w.noise[:size])
+		p, err := k.End()
+		if err != nil {
+			return err
+		}
+		w.maybe[w.next] = true
+		w.next++
+		entries = append(entries, p)
+	}
+	if err := w.log.WritePacked(entries...); err != nil {
+		return err
+	}
+	for id := first; id < w.next; id++ {
+		delete(w.maybe, id)
+		w.claimed[id] = true
+	}
+	return nil
+}
+
 // entry appends the next numbered entry of a random size, or aborts it.
 func (w *world) entry(rng *rand.Rand) error {
+	if rng.IntN(6) == 0 {
+		return w.packed(rng)
+	}
 	e, err := w.log.Begin(w.now)
 	if err != nil {
 		return err
