@@ -16,12 +16,13 @@ import (
 func (a *app) configCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "config",
-		Short: "Check, print and describe configurations of the agent",
+		Short: "Check, print, import and describe configurations of the agent",
 		Example: `  acctpull config check agent.yaml
-  acctpull config show agent.yaml
+  acctpull config import router.cfg -o agent.yaml
+  acctpull config show agent.yaml --format classic
   acctpull config schema > agent.schema.json`,
 	}
-	c.AddCommand(a.configCheckCommand(), a.configShowCommand(), a.configSchemaCommand())
+	c.AddCommand(a.configCheckCommand(), a.configShowCommand(), a.configImportCommand(), a.configSchemaCommand())
 	return c
 }
 

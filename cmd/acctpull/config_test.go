@@ -82,3 +82,43 @@ func TestConfigSchema(t *testing.T) {
 		t.Error("config schema prints another schema than docs/schema/agent.schema.json")
 	}
 }
+
+// The text of a whole node becomes a configuration that loads and means the
+// same; what is not in it is named.
+func TestConfigImport(t *testing.T) {
+	const node = "../../policy/classic/testdata/node.cfg"
+	yaml := filepath.Join(t.TempDir(), "agent.yaml")
+	args := []string{"config", "import", node, "--source", "synthetic", "-o", yaml}
+	_, stderr := expect(t, exitPartly, []string{"frobnication 5", "38–43", "filter 10", "3 lines are lost", "quantum-tunnel 1 create"}, args...)
+	if strings.Contains(stderr, "mistake:") || strings.Contains(stderr, "no link") {
+		t.Errorf("mistakes in\n%s", stderr)
+	}
+	expect(t, exitOK, []string{"6 accounting policies in service"}, "config", "check", yaml)
+	expect(t, exitUsage, []string{"is there already"}, args...)
+
+	// Printed as classic text and imported again it is the same.
+	text, _ := expect(t, exitOK, []string{"not in the text: the source"}, "config", "show", yaml, "--format", "classic")
+	again, _ := expect(t, exitOK, nil, "config", "import", agentYAML(t, text), "--source", "synthetic")
+	first, _ := expect(t, exitOK, nil, "config", "show", yaml)
+	if second, _ := expect(t, exitOK, nil, "config", "show", agentYAML(t, again)); second != first {
+		t.Errorf("imported again:\n%s\nfirst\n%s", second, first)
+	}
+
+	var report struct {
+		Lost     int `json:"lines_lost"`
+		Linkless int `json:"objects_without_link"`
+		Left     []leftJSON
+		Mistakes []violationJSON
+		YAML     string
+	}
+	stdout, _ := expect(t, exitPartly, nil, "config", "import", node, "--json", "--location", "cf1:=/srv/flash")
+	check(t, json.Unmarshal([]byte(stdout), &report))
+	if report.Lost != 3 || report.Linkless == 0 || len(report.Left) < 40 || len(report.Mistakes) != 0 || !strings.Contains(report.YAML, "location: /srv/flash") {
+		t.Errorf("report %+v", report)
+	}
+	shared := agentYAML(t, "log\n    file-id 11\n    exit\n    log-id 20\n        to file 11\n    exit\n    accounting-policy 10\n        record saa\n        to file 11\n    exit\nexit\n")
+	expect(t, exitPartly, []string{"mistake: line 9: accounting-policy 10: file 11 is that of log-id 20 already; a file-id serves one log or one policy (log-id 20 is in line 5)"}, "config", "import", shared)
+	expect(t, exitUsage, []string{"card=directory"}, "config", "import", node, "--location", "cf1")
+	expect(t, exitUsage, []string{"no source"}, "config", "import", node, "--source", "snmp")
+	expect(t, exitUsage, []string{"read configuration"}, "config", "import", "/does/not/exist")
+}

@@ -1,20 +1,35 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"acctpull/policy"
+	"acctpull/policy/classic"
 )
 
 // configFormats are what config show can print.
 var configFormats = []struct {
 	name  string
-	print func(*policy.Set) ([]byte, error)
+	print func(*app, *policy.Set) ([]byte, error)
 }{
-	{"yaml", (*policy.Set).YAML},
-	{"json", (*policy.Set).JSON},
+	{"yaml", func(_ *app, s *policy.Set) ([]byte, error) { return s.YAML() }},
+	{"json", func(_ *app, s *policy.Set) ([]byte, error) { return s.JSON() }},
+	{"classic", (*app).classicText},
+}
+
+// classicText prints a configuration for the classic command line, and tells
+// on stderr what that has no words for.
+func (a *app) classicText(s *policy.Set) ([]byte, error) {
+	text, lost := classic.Print(s.Config(), classic.Options{})
+	for _, l := range lost {
+		if _, err := fmt.Fprintf(a.stderr, "not in the text: %s\n", l); err != nil {
+			return nil, err
+		}
+	}
+	return text, nil
 }
 
 func formatNames() string {
@@ -31,9 +46,11 @@ func (a *app) configShowCommand() *cobra.Command {
 		Use:   "show FILE",
 		Short: "Print a configuration with its defaults filled in",
 		Long: `show reads a configuration that keeps every rule and prints it with every default
-written out, file-ids and policies by id.`,
+written out, file-ids and policies by id. The format classic is what "info" of a
+7210 SAS or SR OS router would print; what that has no words for is told on stderr.`,
 		Example: `  acctpull config show agent.yaml
-  acctpull config show -c agent.yaml --format json`,
+  acctpull config show -c agent.yaml --format json
+  acctpull config show agent.yaml --format classic`,
 		RunE: func(*cobra.Command, []string) error { return a.configShow(file, format) },
 	}
 	configFlag(c, &file)
@@ -53,7 +70,7 @@ func (a *app) configShow(file, format string) error {
 		if err != nil {
 			return err
 		}
-		printed, err := f.print(set)
+		printed, err := f.print(a, set)
 		if err != nil {
 			return err
 		}

@@ -250,7 +250,7 @@ func TestPrintLoses(t *testing.T) {
 		Policies: []policy.AccountingPolicy{{ID: 1, Type: policy.SDP}},
 		Objects:  []policy.Object{{Type: policy.SDP, ID: "1", Link: "gre1"}, {Type: policy.Access, ID: "1", Service: "1", Meters: 2}},
 	}, Options{})
-	want := []string{"the source", "the system name: no policy has include-system-info", "the type of accounting-policy 1, which has no record", "the links of 1 objects", "the numbers of meters and queues of 1 objects", `the location "/data" of file-id 1, which is no flash card`}
+	want := []string{"the source", "the system name: no policy has include-system-info", "the type of accounting-policy 1, which has no record", "the links of 1 object", "the numbers of meters and queues of 1 object", `the location "/data" of file-id 1, which is no flash card`}
 	if !slices.Equal(lost, want) {
 		t.Errorf("lost %q", lost)
 	}
@@ -281,13 +281,16 @@ func random(r *rand.Rand) policy.Config {
 			f.Description = words(80)
 		}
 		if pick(2) {
+			f.BackupLocation = Root + "/uf1"
+		}
+		if pick(2) {
 			f.Rollover = time.Duration(5+r.IntN(10000)) * time.Minute
 		}
 		if pick(2) {
 			f.Retention = time.Duration(1+r.IntN(500)) * time.Hour
 		}
 		c.FileIDs = append(c.FileIDs, f)
-		p := policy.AccountingPolicy{ID: 1 + n*9, Record: names[r.IntN(len(names))].Name, To: policy.Destination(f.ID), Default: pick(2), Align: pick(2), IncludeSystemInfo: pick(3), Shutdown: pick(2)}
+		p := policy.AccountingPolicy{ID: 1 + n*9, Record: names[r.IntN(len(names))].Name, To: policy.Destination(f.ID), Default: pick(2), Align: pick(2), IncludeSystemInfo: pick(3), LogMemory: pick(3), Shutdown: pick(2)}
 		if pick(4) {
 			p.To, p.Description = policy.NoFile, words(80)
 		}
@@ -301,14 +304,17 @@ func random(r *rand.Rand) policy.Config {
 	}
 	seen := map[objectKey]bool{}
 	for range r.IntN(40) {
-		o := policy.Object{Type: policy.Types()[r.IntN(5)], ID: id(), Policy: r.IntN(99), CollectStats: pick(2)}
+		o := policy.Object{Type: policy.Types()[r.IntN(len(policy.Types()))], ID: id(), Policy: r.IntN(99), CollectStats: pick(2)}
 		if o.Type == policy.Access || o.Type == policy.SDP && pick(2) {
 			o.Service = fmt.Sprint(r.IntN(5))
 		}
 		if o.Type == policy.Access || o.Type == policy.AccessPort {
 			o.CounterMode = policy.CounterMode(r.IntN(2))
 		}
-		if key := (objectKey{o.Type, o.ID, o.Service}); !seen[key] {
+		if o.Type == policy.SAA {
+			o.Owner, o.Policy, o.CollectStats = id(), 1+r.IntN(99), true
+		}
+		if key := (objectKey{o.Type, o.ID, o.Service + o.Owner}); !seen[key] {
 			seen[key] = true
 			c.Objects = append(c.Objects, o)
 		}

@@ -57,6 +57,15 @@ func (p *importer) command(l *line, words []word, no bool) (rest []word, opened 
 			return p.open(l, args[1:], frame{kind: inObject, object: p.object(l, policy.NetworkIf, args[0].text, "")})
 		}
 		return nil, false, noMeaning("router is read for its interfaces only")
+	case inSAA:
+		if name.text == "test" && len(args) > 0 && !no {
+			owner, rest := defaultOwner, args[1:]
+			if len(rest) > 1 && rest[0].is("owner") {
+				owner, rest = rest[1].text, rest[2:]
+			}
+			return p.open(l, rest, frame{kind: inObject, object: p.object(l, policy.SAA, args[0].text, owner)})
+		}
+		return nil, false, unknown("")
 	case inPort:
 		if name.text == "ethernet" && !no {
 			return p.open(l, args, frame{kind: inEthernet, port: f.port, ethernet: p.ethernet(l, f.port)})
@@ -85,7 +94,7 @@ func (p *importer) other(name string, known []string) *problem {
 }
 
 func (p *importer) root(l *line, name string, args []word, no bool) ([]word, bool, *problem) {
-	contexts := map[string]kind{"configure": inRoot, "log": inLog, "service": inServices, "system": inSystem, "router": inRouter}
+	contexts := map[string]kind{"configure": inRoot, "log": inLog, "service": inServices, "system": inSystem, "router": inRouter, "saa": inSAA}
 	if k, ok := contexts[name]; ok && !no {
 		if k == inRouter && len(args) > 0 && args[0].is("Base") {
 			args = args[1:]
@@ -267,7 +276,7 @@ func (p *importer) fileCommand(f *fileID, name string, args []word, no bool) *pr
 // location takes a flash card, and with a second one a backup.
 func (p *importer) location(f *fileID, args []word, no bool) *problem {
 	if no {
-		f.Location = p.o.Card(DefaultCard)
+		f.Location, f.BackupLocation = p.o.Card(DefaultCard), ""
 		return nil
 	}
 	if len(args) == 0 || len(args) > 2 {
@@ -278,7 +287,10 @@ func (p *importer) location(f *fileID, args []word, no bool) *problem {
 			return unknown("%q is not a flash card", bounded(a.text))
 		}
 	}
-	f.Location = p.o.Card(args[0].text)
+	f.Location, f.BackupLocation = p.o.Card(args[0].text), ""
+	if len(args) == 2 {
+		f.BackupLocation = p.o.Card(args[1].text)
+	}
 	return nil
 }
 
@@ -296,7 +308,7 @@ func text(args []word, no bool, v *string) *problem {
 }
 
 func (p *importer) policyCommand(l *line, a *accountingPolicy, name string, args []word, no bool) *problem {
-	flags := map[string]*bool{"default": &a.Default, "align": &a.Align, "include-system-info": &a.IncludeSystemInfo, "shutdown": &a.Shutdown}
+	flags := map[string]*bool{"default": &a.Default, "align": &a.Align, "include-system-info": &a.IncludeSystemInfo, "log-memory": &a.LogMemory, "shutdown": &a.Shutdown}
 	if flag, ok := flags[name]; ok {
 		if len(args) > 0 {
 			return unknown("%s takes no value", name)
@@ -372,7 +384,7 @@ func (p *importer) servicesCommand(l *line, name string, args []word, no bool) (
 		return nil, false, unknown("it has no id")
 	case isService && no:
 		for key := range p.objects {
-			if key.service == args[0].text {
+			if key.t != policy.SAA && key.in == args[0].text {
 				delete(p.objects, key)
 			}
 		}
@@ -409,14 +421,21 @@ func (p *importer) serviceCommand(l *line, f *frame, name string, args []word, n
 	return nil, false, p.other(name, serviceWords)
 }
 
+// defaultOwner owns the SAA tests that name no owner.
+const defaultOwner = "TiMOS CLI"
+
 // object returns the object of a context, which is made when it is first seen.
-// With option words behind the id, such as the split-horizon group of a SAP, the
-// id is what counts.
-func (p *importer) object(l *line, t policy.Type, id, service string) *object {
-	key := objectKey{t, id, service}
+// In is its service, or the owner of a test.
+func (p *importer) object(l *line, t policy.Type, id, in string) *object {
+	key := objectKey{t, id, in}
 	o := p.objects[key]
 	if o == nil {
-		o = &object{Object: policy.Object{Type: t, ID: id, Service: service, Line: l.number}}
+		o = &object{Object: policy.Object{Type: t, ID: id, Line: l.number}}
+		if t == policy.SAA {
+			o.Owner, o.CollectStats = in, true // a test with a policy is collected
+		} else {
+			o.Service = in
+		}
 		p.objects[key] = o
 	}
 	return o
@@ -504,6 +523,9 @@ func accounting(l *line, o *object, name string, args []word, no bool) (done boo
 		o.Policy, o.named = n, true
 		return true, nil
 	case "collect-stats":
+		if o.Type == policy.SAA {
+			return false, nil
+		}
 		if len(args) > 0 {
 			return true, unknown("collect-stats takes no value")
 		}
@@ -537,6 +559,9 @@ func (p *importer) objectCommand(l *line, f *frame, name string, args []word, no
 		// The uplink of a device in access-uplink mode is a network port.
 		return p.open(l, args, frame{kind: inObject, port: f.port, object: p.object(l, policy.Network, f.port, "")})
 	}
+	if o.Type == policy.SAA {
+		return nil, false, p.other(name, testWords)
+	}
 	return nil, false, p.other(name, objectWords)
 }
 
@@ -548,7 +573,7 @@ var (
 	rootWords    = strings.Fields(`aaa anysec application-assurance bfd bmp bridge call-trace card cflowd chassis connection-profile cron
 		debug dot1x eth-cfm eth-ring fad fwd-path-ext filter fpe group-encryption ipsec isa lag lldp macsec mcac mcast mcast-management mda mirror
 		multicast-management oam oam-pm oam-test openflow open-flow password policy-options port-policy port-xc ptp python qos redundancy
-		saa script-control security sfm snmp subscriber-mgmt sync-if-timing test-oam tod-suite vrrp vsm xiom`)
+		script-control security sfm snmp subscriber-mgmt sync-if-timing test-oam tod-suite vrrp vsm xiom`)
 	logWords = strings.Fields(`app-route-notifications event-control event-damping event-handling event-trigger events filter
 		route-preference services-all-events snmp-trap-group syslog throttle-rate`)
 	servicesWords = strings.Fields(`customer eth-tunnel md-auto-id mac-list mpls mrp oper-group pbb proxy-arp-nd pw-routing pw-template
@@ -563,6 +588,7 @@ var (
 		vrf-target vsi-export vsi-import vxlan isis auto-bind-tunnel auto-bind snmp address secondary mac ip-mtu icmp arp-timeout
 		arp-populate static-arp vpls ipv6 loopback unnumbered delayed-enable local-proxy-arp proxy-arp-policy remote-proxy-arp
 		tos-marking-state urpf-check vrrp allow-directed-broadcasts bfd cflowd-parameters host-connectivity-verify lag-link-map-profile ptp-hw-assist`)
+	testWords = strings.Fields(`continuous description jitter-event latency-event loss-event probe-history shutdown trap-gen type`)
 	portWords = strings.Fields(`access autonegotiate clock-config connector crc-monitor ddm-events description dot1x down-on-internal-error
 		down-when-looped duplex dwdm efm-oam egress egress-rate egress-scheduler-override egress-scheduler-policy elmi encap-type eth-cfm
 		eth-tunnel ethernet frame-based-accounting group-encryption hold-time hsmda-scheduler-overrides hybrid-buffer-allocation ingress

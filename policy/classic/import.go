@@ -52,6 +52,7 @@ const (
 	inService               // vpls, epipe, ies, vprn …
 	inInterface             // interface of an ies or vprn
 	inRouter                // router
+	inSAA                   // saa
 	inPort                  // port
 	inEthernet              // port ethernet
 	inObject                // whatever has counters
@@ -97,9 +98,10 @@ type ethernet struct {
 	first  line // the first of its accounting commands
 }
 
+// objectKey is the identity of an object; in is its service or its owner.
 type objectKey struct {
-	t           policy.Type
-	id, service string
+	t      policy.Type
+	id, in string
 }
 
 // object is an object with what the text says of it so far.
@@ -292,13 +294,13 @@ func (p *importer) config(c *policy.Config) {
 	}
 	for _, o := range p.objects {
 		byDefault := o.Type == policy.Access && p.o.CollectStats
-		if !o.named && !byDefault {
+		if !o.named && !byDefault || o.Type == policy.SAA && o.Policy == 0 {
 			if o.mode.number > 0 {
 				p.leave(&o.mode, NoMeaning, "no statistics of "+bounded(o.String())+" are collected")
 			}
 			continue
 		}
-		if !o.collect {
+		if !o.collect && o.Type != policy.SAA {
 			o.CollectStats = byDefault
 		}
 		c.Objects = append(c.Objects, o.Object)
@@ -365,9 +367,9 @@ func (p *importer) conflicts(r *Result) {
 	})
 }
 
-// compareObjects orders objects by type, service and id.
+// compareObjects orders objects by type, service, owner and id.
 func compareObjects(a, b policy.Object) int {
-	return cmp.Or(cmp.Compare(a.Type, b.Type), natural(a.Service, b.Service), natural(a.ID, b.ID))
+	return cmp.Or(cmp.Compare(a.Type, b.Type), natural(a.Service, b.Service), natural(a.Owner, b.Owner), natural(a.ID, b.ID))
 }
 
 // natural compares texts with the numbers in them as numbers: 1/1/2 before

@@ -26,6 +26,7 @@ func Print(c policy.Config, o Options) (text []byte, lost []string) {
 	p.ports(objects)
 	p.interfaces(objects)
 	p.services(objects)
+	p.tests(objects)
 	return p.b.Bytes(), p.lost
 }
 
@@ -72,6 +73,9 @@ func (p *printer) lose(c policy.Config) {
 		p.lost = append(p.lost, "the system name: no policy has include-system-info")
 	}
 	for _, a := range c.Policies {
+		if a.LogMemorySize != 0 {
+			p.lost = append(p.lost, fmt.Sprintf("the log-memory-size of accounting-policy %d", a.ID))
+		}
 		if a.Type != 0 && a.Record == "" {
 			p.lost = append(p.lost, fmt.Sprintf("the type of accounting-policy %d, which has no record", a.ID))
 		}
@@ -86,10 +90,10 @@ func (p *printer) lose(c policy.Config) {
 		}
 	}
 	if links > 0 {
-		p.lost = append(p.lost, fmt.Sprintf("the links of %d objects", links))
+		p.lost = append(p.lost, fmt.Sprintf("the links of %s", objectCount(links)))
 	}
 	if sizes > 0 {
-		p.lost = append(p.lost, fmt.Sprintf("the numbers of meters and queues of %d objects", sizes))
+		p.lost = append(p.lost, fmt.Sprintf("the numbers of meters and queues of %s", objectCount(sizes)))
 	}
 }
 
@@ -110,11 +114,7 @@ func (p *printer) log(c *policy.Config) {
 func (p *printer) file(f *policy.FileID) {
 	p.block(fmt.Sprintf("file-id %d", f.ID), func() {
 		p.description(f.Description)
-		if card, ok := p.o.card(f.Location); ok {
-			p.line("location %s", card)
-		} else {
-			p.lost = append(p.lost, fmt.Sprintf("the location %q of file-id %d, which is no flash card", f.Location, f.ID))
-		}
+		p.location(f)
 		switch {
 		case f.Rollover != 0 && f.Retention != 0:
 			p.line("rollover %d retention %d", f.Rollover/time.Minute, f.Retention/time.Hour)
@@ -124,6 +124,20 @@ func (p *printer) file(f *policy.FileID) {
 			p.line("retention %d", f.Retention/time.Hour)
 		}
 	})
+}
+
+// location prints the flash cards of a file-id.
+func (p *printer) location(f *policy.FileID) {
+	cards := ""
+	for _, dir := range f.Places() {
+		card, ok := p.o.card(dir)
+		if !ok {
+			p.lost = append(p.lost, fmt.Sprintf("the location %q of file-id %d, which is no flash card", dir, f.ID))
+			return
+		}
+		cards += " " + card
+	}
+	p.line("location%s", cards)
 }
 
 func (p *printer) description(s string) {
@@ -152,6 +166,9 @@ func (p *printer) policy(a *policy.AccountingPolicy) {
 		}
 		if a.IncludeSystemInfo {
 			p.line("include-system-info")
+		}
+		if a.LogMemory {
+			p.line("log-memory")
 		}
 		p.flag(a.Shutdown, "shutdown")
 	})
@@ -231,6 +248,24 @@ func (p *printer) services(objects []policy.Object) {
 	})
 }
 
+// tests prints SAA tests; a test with a policy is collected.
+func (p *printer) tests(objects []policy.Object) {
+	mine := only(objects, func(o *policy.Object) bool { return o.Type == policy.SAA })
+	if len(mine) == 0 {
+		return
+	}
+	p.block("saa", func() {
+		for i := range mine {
+			o := &mine[i]
+			if o.Policy == 0 || !o.CollectStats {
+				p.lost = append(p.lost, o.String()+", which is not collected")
+				continue
+			}
+			p.block("test "+quote(o.ID)+" owner "+quote(o.Owner), func() { p.line("accounting-policy %d", o.Policy) })
+		}
+	})
+}
+
 func only(objects []policy.Object, keep func(*policy.Object) bool) []policy.Object {
 	var out []policy.Object
 	for i := range objects {
@@ -239,4 +274,11 @@ func only(objects []policy.Object, keep func(*policy.Object) bool) []policy.Obje
 		}
 	}
 	return out
+}
+
+func objectCount(n int) string {
+	if n == 1 {
+		return "1 object"
+	}
+	return fmt.Sprintf("%d objects", n)
 }

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"acctpull/internal/durable"
+	"acctpull/policy"
+	"acctpull/policy/classic"
+)
+
+type importFlags struct {
+	locations []string
+	output    string
+	source    string
+	stats     bool
+}
+
+func (a *app) configImportCommand() *cobra.Command {
+	var f importFlags
+	c := &cobra.Command{
+		Use:   "import FILE|-",
+		Short: "Make a configuration of the classic CLI text of a 7210 SAS or SR OS router",
+		Long: `import reads what "info" and "admin display-config" print in the classic command
+line: the file-ids and accounting policies of "configure log", and the SAPs, SDPs,
+ports, interfaces and SAA tests that use them. It prints the YAML that means the
+same, and on stderr every line that is not in it, with the reason. The code is 3
+if a line was not understood or the text breaks a rule; the YAML is printed all
+the same.
+
+A flash card cf1: becomes the directory ` + classic.Root + `/cf1 unless --location says
+otherwise. The text does not know the network links of this machine: the source
+linux wants a link for every object before the configuration can be used.`,
+		Example: `  acctpull config import router.cfg -o agent.yaml
+  acctpull config import router.cfg --location cf1:=/srv/flash --source synthetic
+  ssh admin@router 'admin display-config' | acctpull config import - --json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return a.configImport(args[0], f) },
+	}
+	c.Flags().StringArrayVar(&f.locations, "location", nil, "`card=directory` that stands for a flash card; can be given again")
+	c.Flags().StringVarP(&f.output, "output", "o", "", "write the YAML to this new `file`")
+	c.Flags().StringVar(&f.source, "source", "", "`kind` of source of the configuration: linux, synthetic")
+	c.Flags().BoolVar(&f.stats, "collect-stats", false, "SAPs collect statistics unless told otherwise, as on 7705 and 7750")
+	return c
+}
+
+// cards reads --location and checks it.
+func (f importFlags) cards() (map[string]string, error) {
+	cards := map[string]string{}
+	for _, l := range f.locations {
+		card, dir, ok := strings.Cut(l, "=")
+		if !ok || card == "" || dir == "" {
+			return nil, usagef("as in --location cf1:=/srv/flash", "--location %q is not card=directory", l)
+		}
+		cards[card] = dir
+	}
+	return cards, nil
+}
+
+func (a *app) configImport(file string, f importFlags) error {
+	cards, err := f.cards()
+	if err != nil {
+		return err
+	}
+	if f.source != "" && f.source != policy.SourceLinux && f.source != policy.SourceSynthetic {
+		return usagef("", "there is no source %q", f.source)
+	}
+	text, err := a.readInput(file)
+	if err != nil {
+		return err
+	}
+	r := classic.Import(text, classic.Options{Cards: cards, CollectStats: f.stats})
+	r.Config.Source.Kind = f.source
+	yaml, err := r.Config.YAML()
+	if err != nil {
+		return err
+	}
+	mistakes, linkless := importMistakes(r)
+	if f.output != "" {
+		if err := writeNew(f.output, yaml); err != nil {
+			return err
+		}
+	}
+	switch {
+	case a.json:
+		err = a.printImport(f, r, yaml, mistakes, linkless)
+	case f.output == "":
+		_, err = a.stdout.Write(yaml)
+	}
+	if err == nil && !a.json {
+		err = a.tellImport(r, mistakes, linkless)
+	}
+	if err == nil && len(r.Lost())+len(mistakes) > 0 {
+		err = &outcome{code: exitPartly}
+	}
+	return err
+}
+
+// importMistakes returns the rules that an imported configuration breaks, and
+// how many of its objects only lack their link.
+func importMistakes(r *classic.Result) (mistakes []policy.Violation, linkless int) {
+	mistakes = r.Conflicts
+	_, err := policy.New(r.Config)
+	var ce *policy.ConfigError
+	if !errors.As(err, &ce) {
+		return mistakes, 0
+	}
+	for _, v := range ce.Violations {
+		if v.Rule == policy.RuleObjectLink {
+			linkless++
+		} else {
+			mistakes = append(mistakes, v)
+		}
+	}
+	return mistakes, linkless
+}
+
+// writeNew writes a file that must not be there yet.
+func writeNew(name string, data []byte) error {
+	f, err := durable.Create(filepath.Dir(name), filepath.Base(name), 0o640)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Publish(name)
+	}
+	if err == nil {
+		return nil
+	}
+	err = errors.Join(err, f.Abort())
+	if errors.Is(err, fs.ErrExist) {
+		return usagef("give another name, or remove the file", "%s is there already", name)
+	}
+	return err
+}
+
+// lineNumbers prints the number of a line, or of the first and last of a block.
+func lineNumbers(first, last int) string {
+	if first == last {
+		return strconv.Itoa(first)
+	}
+	return fmt.Sprintf("%d–%d", first, last)
+}
+
+// tellImport tells on stderr what is not in the YAML: every line that is lost,
+// and blocks of lines that have no meaning here as one.
+func (a *app) tellImport(r *classic.Result, mistakes []policy.Violation, linkless int) error {
+	var rows [][]string
+	for i := 0; i < len(r.Left); {
+		l, n := r.Left[i], 1
+		for l.Why == classic.NoMeaning && i+n < len(r.Left) && r.Left[i+n].Block == l.Number {
+			n++
+		}
+		rows = append(rows, []string{lineNumbers(l.Number, r.Left[i+n-1].Number), l.Why.String(), l.Text, l.Note})
+		i += n
+	}
+	if len(rows) > 0 {
+		if err := table(a.stderr, []string{"LINE", "WHY", "TEXT", ""}, rows); err != nil {
+			return err
+		}
+	}
+	for _, v := range mistakes {
+		if _, err := fmt.Fprintf(a.stderr, "mistake: %s\n", v); err != nil {
+			return err
+		}
+	}
+	c := r.Config
+	_, err := fmt.Fprintf(a.stderr, "%d lines: %d file-ids, %s, %d objects; %d lines are lost, %d have no meaning here\n",
+		r.Lines, len(c.FileIDs), policies(len(c.Policies)), len(c.Objects), len(r.Lost()), len(r.Left)-len(r.Lost()))
+	if err == nil && linkless > 0 {
+		_, err = fmt.Fprintf(a.stderr, "%d objects have no link yet, which the source linux measures: see docs/configuration.md\n", linkless)
+	}
+	return err
+}
+
+type leftJSON struct {
+	Line  int    `json:"line"`
+	Text  string `json:"text"`
+	Why   string `json:"why"`
+	Note  string `json:"note,omitempty"`
+	Block int    `json:"block"`
+}
+
+func (a *app) printImport(f importFlags, r *classic.Result, yaml []byte, mistakes []policy.Violation, linkless int) error {
+	left := make([]leftJSON, 0, len(r.Left))
+	for _, l := range r.Left {
+		left = append(left, leftJSON{l.Number, l.Text, l.Why.String(), l.Note, l.Block})
+	}
+	return a.printJSON(struct {
+		Lines    int             `json:"lines"`
+		Lost     int             `json:"lines_lost"`
+		Linkless int             `json:"objects_without_link"`
+		Output   string          `json:"output,omitempty"`
+		Left     []leftJSON      `json:"left"`
+		Mistakes []violationJSON `json:"mistakes"`
+		YAML     string          `json:"yaml"`
+	}{r.Lines, len(r.Lost()), linkless, f.output, left, violationsJSON(mistakes), string(yaml)})
+}
