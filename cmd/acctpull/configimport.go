@@ -3,14 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"acctpull/internal/durable"
 	"acctpull/policy"
 	"acctpull/policy/classic"
 )
@@ -119,25 +116,6 @@ func importMistakes(r *classic.Result) (mistakes []policy.Violation, linkless in
 		}
 	}
 	return mistakes, linkless
-}
-
-// writeNew writes a file that must not be there yet.
-func writeNew(name string, data []byte) error {
-	f, err := durable.Create(filepath.Dir(name), filepath.Base(name), 0o640)
-	if err != nil {
-		return err
-	}
-	if _, err = f.Write(data); err == nil {
-		err = f.Publish(name)
-	}
-	if err == nil {
-		return nil
-	}
-	err = errors.Join(err, f.Abort())
-	if errors.Is(err, fs.ErrExist) {
-		return usagef("give another name, or remove the file", "%s is there already", name)
-	}
-	return err
 }
 
 // lineNumbers prints the number of a line, or of the first and last of a block.
