@@ -115,7 +115,7 @@ func TestConfigImport(t *testing.T) {
 	check(t, json.Unmarshal([]byte(stdout), &report))
 	if report.Lost != 3 || report.Linkless == 0 || len(report.Left) < 40 ||
 		len(report.Mistakes) != 1 || report.Mistakes[0].Rule != policy.RuleRecordSource || // linux runs no SAA tests
-		 !strings.Contains(report.YAML, "location: /srv/flash") {
+		!strings.Contains(report.YAML, "location: /srv/flash") {
 		t.Errorf("report %+v", report)
 	}
 	shared := agentYAML(t, "log\n    file-id 11\n    exit\n    log-id 20\n        to file 11\n    exit\n    accounting-policy 10\n        record saa\n        to file 11\n    exit\nexit\n")
