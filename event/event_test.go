@@ -42,6 +42,7 @@ func examples() []Event {
 		ObjectFound(noon, 11, "SAP 1/1/1:100"),
 		CountersRestarted(noon, 11, "SAP 1/1/1:100", "the link was made anew"),
 		RecoveryFailed(noon, errFull),
+		ControlUnavailable(noon, errors.New("the path has 130 bytes, a Unix socket takes 107")),
 		SpaceContention(noon, 11, 1, "/flash/cf1", errFull),
 		AdminLocFailed(noon, 11, 1, "/flash/cf1", errFull),
 		BackupLocFailed(noon, 11, 1, "/flash/cf2", errFull),

@@ -59,6 +59,7 @@ const (
 	objectFound
 	countersRestarted
 	recoveryFailed
+	controlUnavailable
 	spaceContention
 	adminLocFailed
 	backupLocFailed
@@ -152,6 +153,10 @@ var own = [...]Definition{
 		"Files of an earlier run could not be brought to order: $reason$",
 		[]string{"reason"},
 		"Files that an earlier run left open are still in act-collect/. Collecting goes on. They are tried again at the next start."},
+	controlUnavailable: {Acctpull, 2022, "controlUnavailable", Warning, Main,
+		"There is no control socket: $reason$",
+		[]string{"reason"},
+		"The agent collects, but acctpull show, clear and reload cannot reach it. Give it a socket with control-socket in the configuration."},
 	spaceContention: {Logger, 2005, "tmnxLogSpaceContention", Major, Main,
 		"There is no room for a file of policy $policy$ at $location$: $reason$",
 		[]string{"policy", "file_id", "location", "reason"},
@@ -285,6 +290,11 @@ func FileRollover(now time.Time, policy, fileID int, file string, bytes int64) E
 // reason given.
 func FileDeleted(now time.Time, policy, fileID int, file, location, reason string) Event {
 	return own[fileDeleted].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), file, location, reason)
+}
+
+// ControlUnavailable: an agent runs without its control socket.
+func ControlUnavailable(now time.Time, err error) Event {
+	return own[controlUnavailable].make(now, "control socket", text(err))
 }
 
 // SpaceContention: a location has no room for what a policy has to write.

@@ -18,6 +18,7 @@ const (
 	RuleDuplicateKey   Rule = "yaml-duplicate-key"
 	RuleValue          Rule = "yaml-value"
 	RuleSystem         Rule = "system-name"
+	RuleControl        Rule = "control-socket"
 	RuleSource         Rule = "source"
 	RuleID             Rule = "id-range"
 	RuleDuplicateID    Rule = "id-duplicate"
@@ -63,6 +64,7 @@ func Rules() []RuleDoc {
 		{RuleDuplicateKey, "A mapping has each key once."},
 		{RuleValue, "A value is of the kind that its key takes; anchors, aliases and empty values are not taken."},
 		{RuleSystem, fmt.Sprintf("The system name is up to %d printable ASCII characters.", maxSystem)},
+		{RuleControl, fmt.Sprintf("The control socket is an absolute path of up to %d bytes, or none.", MaxControlSocket)},
 		{RuleSource, "The source is a known one and has only its own keys, in their ranges."},
 		{RuleID, fmt.Sprintf("Ids of policies and file-ids are %d–%d.", MinID, MaxID)},
 		{RuleDuplicateID, "No two policies and no two file-ids have the same id."},

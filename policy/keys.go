@@ -15,6 +15,9 @@ import (
 var configKeys = []key[Config]{
 	textKey("system-name", line80, "The name of this system, for the files of policies with `include-system-info`.",
 		func(c *Config) *string { return &c.System }).or("none"),
+	textKey("control-socket", freeText(fmt.Sprintf("an absolute path of up to %d bytes, or %s", MaxControlSocket, NoControlSocket), MaxControlSocket),
+		"The socket by which `acctpull show`, `clear` and `reload` reach the running agent.",
+		func(c *Config) *string { return &c.ControlSocket }).or("`" + controlName + "` in the location of the first file-id"),
 	sectionKey("source", "Where counters come from.", sourceKeys,
 		func(c *Config) *SourceConfig { return &c.Source },
 		func(c *Config, line int, g given) { c.Source.Line, c.Source.given = line, g }).or("linux"),

@@ -329,11 +329,15 @@ type SourceConfig struct {
 type Config struct {
 	// System is the name of this system in the header of the files of policies
 	// that include it; "" if it has none.
-	System   string
-	Source   SourceConfig
-	FileIDs  []FileID
-	Policies []AccountingPolicy
-	Objects  []Object
+	System string
+	// ControlSocket is where the running agent listens for operators: an
+	// absolute path, NoControlSocket, or "" for a name beside the lock of the
+	// first file-id; [Config.Control] returns what that comes to.
+	ControlSocket string
+	Source        SourceConfig
+	FileIDs       []FileID
+	Policies      []AccountingPolicy
+	Objects       []Object
 	// Catalogue holds the record names; nil for record.Builtin.
 	Catalogue *record.Catalogue
 

@@ -34,6 +34,7 @@ func check(c Config) (*checker, []Violation) {
 	k.c.Policies = slices.Clone(c.Policies)
 	k.c.Objects = slices.Clone(c.Objects)
 	k.system()
+	k.control()
 	k.source()
 	for i := range k.c.FileIDs {
 		k.file(&k.c.FileIDs[i])
@@ -61,6 +62,16 @@ func (k *checker) system() {
 	line := k.c.given.line("system-name", 0)
 	if len(s) > maxSystem || !printable(s) {
 		k.fail(RuleSystem, line, "system-name", "%q is not up to %d printable ASCII characters", bounded(s), maxSystem)
+	}
+}
+
+func (k *checker) control() {
+	s := k.c.ControlSocket
+	if s == "" && !k.c.given.zero("control-socket") || s == NoControlSocket {
+		return
+	}
+	if len(s) > MaxControlSocket || hasControl(s) || !filepath.IsAbs(s) {
+		k.fail(RuleControl, k.c.given.line("control-socket", 0), "control-socket", "%q is not an absolute path of up to %d bytes, nor %s", bounded(s), MaxControlSocket, NoControlSocket)
 	}
 }
 

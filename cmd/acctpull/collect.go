@@ -11,6 +11,7 @@ import (
 
 	"acctpull/internal/agent"
 	"acctpull/internal/durable"
+	"acctpull/internal/show"
 	"acctpull/policy"
 	"acctpull/retention"
 )
@@ -76,12 +77,12 @@ func (a *app) collect(ctx context.Context, f collectFlags) error {
 			fmt.Fprintf(a.stdout, "policy %d %s: %d records of %d objects, %d missing\n", in.Policy, in.Record, in.Records, in.Objects, in.Missing)
 		})
 	}
-	return a.collectForEver(ctx, f, c)
+	return a.collectForEver(ctx, f, c, show.Options{Zone: location, Rule: rule})
 }
 
 // collectForEver runs the agent and the server until the program is told to
 // stop.
-func (a *app) collectForEver(ctx context.Context, f collectFlags, c *agent.Agent) error {
+func (a *app) collectForEver(ctx context.Context, f collectFlags, c *agent.Agent, view show.Options) error {
 	var jobs []func(context.Context) error
 	if f.serve.listen != "" {
 		files := c.Set().Config().FileIDs
@@ -99,6 +100,13 @@ func (a *app) collectForEver(ctx context.Context, f collectFlags, c *agent.Agent
 			return err
 		}
 		jobs = append(jobs, func(ctx context.Context) error { return server.Serve(ctx, ln) })
+	}
+	job, err := a.controlJob(f, c, view)
+	if err != nil {
+		return err
+	}
+	if job != nil {
+		jobs = append(jobs, job)
 	}
 	return together(ctx, append(jobs, c.Run))
 }

@@ -108,7 +108,7 @@ machine.`,
 	})
 	root.AddCommand(
 		a.demoCommand(), a.pullCommand(), a.exportCommand(), a.inspectCommand(), a.recordsCommand(),
-		a.collectCommand(), a.configCommand(), a.sweepCommand(), a.serveActCommand(), a.hostkeysCommand(), a.versionCommand(),
+		a.collectCommand(), a.configCommand(), a.sweepCommand(), a.serveActCommand(), a.showCommand(), a.clearCommand(), a.hostkeysCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -19,6 +19,7 @@ import (
 	"acctpull/internal/durable"
 	"acctpull/policy"
 	"acctpull/retention"
+	"acctpull/rollover"
 )
 
 // Options of an Agent. The zero value of every field but Set is usable.
@@ -135,6 +136,12 @@ func (a *Agent) Set() *policy.Set {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.set
+}
+
+// Roll closes the open file of a policy, whatever its age: the device's "clear
+// log". See [policy.Collector.Roll].
+func (a *Agent) Roll(ctx context.Context, id int, now time.Time) (rollover.File, bool, error) {
+	return a.collector.Roll(ctx, id, now)
 }
 
 // Status returns the state of every policy, by id. It can be called at any

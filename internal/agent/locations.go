@@ -15,6 +15,9 @@ import (
 	"acctpull/rollover"
 )
 
+// LockName is the lock in every location that keeps a second agent out.
+const LockName = ".acctpull.lock"
+
 // Locations lists the different locations of file-ids, backups among them, in
 // their order.
 func Locations(files []policy.FileID) []string {
@@ -41,7 +44,7 @@ func (a *Agent) lock(set *policy.Set) error {
 		}
 		err := durable.MkdirAll(location)
 		if err == nil {
-			fresh[location], err = durable.AcquireLock(filepath.Join(location, ".acctpull.lock"))
+			fresh[location], err = durable.AcquireLock(filepath.Join(location, LockName))
 		}
 		if err != nil {
 			delete(fresh, location)

@@ -82,6 +82,23 @@ func (l *Lock) Release() error {
 	return errors.Join(f.Truncate(0), f.Close())
 }
 
+// Holder returns the id of the process that holds the lock on a state file, 0
+// if none does. It takes no lock, so it keeps nobody out; the answer may be old
+// by the time it is read. A process that was killed and whose id another
+// process has by now is taken for the holder.
+func Holder(path string) int {
+	f, err := os.Open(path)
+	if err != nil {
+		return 0
+	}
+	pid := readPID(f)
+	_ = f.Close() // it was only read
+	if pid == 0 || errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+		return 0
+	}
+	return pid
+}
+
 func flock(f *os.File) error {
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
