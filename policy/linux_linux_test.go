@@ -27,7 +27,7 @@ type namespace struct {
 	jobs chan func()
 }
 
-func newNamespace(t *testing.T) *namespace {
+func newNamespace(t testing.TB) *namespace {
 	t.Helper()
 	need.Root(t)
 	ns := &namespace{jobs: make(chan func())}
@@ -56,7 +56,7 @@ func (ns *namespace) do(f func()) {
 }
 
 // run runs a program in the namespace.
-func (ns *namespace) run(t *testing.T, name string, args ...string) []byte {
+func (ns *namespace) run(t testing.TB, name string, args ...string) []byte {
 	t.Helper()
 	var out []byte
 	var err error
@@ -69,7 +69,7 @@ func (ns *namespace) run(t *testing.T, name string, args ...string) []byte {
 }
 
 // ip runs lines of ip(8).
-func (ns *namespace) ip(t *testing.T, lines ...string) {
+func (ns *namespace) ip(t testing.TB, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
 		ns.run(t, "ip", strings.Fields(line)...)
@@ -78,7 +78,13 @@ func (ns *namespace) ip(t *testing.T, lines ...string) {
 
 // send puts n Ethernet frames of a size, for which the receiver does not
 // matter, onto a link.
-func (ns *namespace) send(t *testing.T, link string, to net.HardwareAddr, n, size int) {
+func (ns *namespace) send(t testing.TB, link string, to net.HardwareAddr, n, size int) {
+	t.Helper()
+	ns.sendClass(t, link, to, n, size, 0)
+}
+
+// sendClass sends frames for a class of the link's root queueing discipline.
+func (ns *namespace) sendClass(t testing.TB, link string, to net.HardwareAddr, n, size int, class ClassID) {
 	t.Helper()
 	var err error
 	ns.do(func() {
@@ -87,6 +93,9 @@ func (ns *namespace) send(t *testing.T, link string, to net.HardwareAddr, n, siz
 			return
 		}
 		defer unix.Close(fd)
+		if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, int(class)); err != nil {
+			return
+		}
 		var itf *net.Interface
 		if itf, err = net.InterfaceByName(link); err != nil {
 			return
@@ -98,13 +107,29 @@ func (ns *namespace) send(t *testing.T, link string, to net.HardwareAddr, n, siz
 		address := unix.SockaddrLinklayer{Ifindex: itf.Index, Halen: 6}
 		copy(address.Addr[:], to)
 		for range n {
-			if err = unix.Sendto(fd, frame, 0, &address); err != nil {
+			// A queue that is full takes no frame, and says so.
+			if err = unix.Sendto(fd, frame, 0, &address); err != nil && err != unix.ENOBUFS {
 				return
 			}
+			err = nil
 		}
 	})
 	if err != nil {
 		t.Fatalf("send on %s: %v", link, err)
+	}
+}
+
+// ready waits until links can send: the kernel sets their queues up a moment
+// after they are.
+func (ns *namespace) ready(t testing.TB, links ...string) {
+	t.Helper()
+	for _, link := range links {
+		tries := 0
+		for !strings.Contains(string(ns.run(t, "ip", "-o", "link", "show", "dev", link)), "state UP") {
+			if tries++; tries > 2000 {
+				t.Fatalf("link %s does not come up", link)
+			}
+		}
 	}
 }
 
@@ -117,7 +142,7 @@ type ipStats struct {
 	} `json:"stats64"`
 }
 
-func (ns *namespace) stats(t *testing.T) map[string]ipStats {
+func (ns *namespace) stats(t testing.TB) map[string]ipStats {
 	t.Helper()
 	var all []ipStats
 	if err := json.Unmarshal(ns.run(t, "ip", "-s", "-j", "link"), &all); err != nil {
@@ -130,7 +155,7 @@ func (ns *namespace) stats(t *testing.T) map[string]ipStats {
 	return out
 }
 
-func (ns *namespace) mac(t *testing.T, link string) net.HardwareAddr {
+func (ns *namespace) mac(t testing.TB, link string) net.HardwareAddr {
 	t.Helper()
 	mac, err := net.ParseMAC(ns.stats(t)[link].Address)
 	if err != nil {
@@ -213,8 +238,20 @@ func TestLinuxNamespace(t *testing.T) {
 	add("cmNifipo", "core", "pf", rx("p0").Packets, "pd", rx("p0").Dropped, "of", rx("p0").Bytes)
 	add("cmSdpipo", "7", "tpf", rx("sdp7").Packets, "tpd", rx("sdp7").Dropped, "tof", rx("sdp7").Bytes)
 	add("cmSdpepo", "7", "tpf", tx("sdp7").Packets, "tof", tx("sdp7").Bytes)
-	var got []string
-	for _, r := range readArchive(t, set) {
+	records := readArchive(t, set)
+	for _, r := range records {
+		if !r.End.Equal(now.Truncate(time.Millisecond)) {
+			t.Errorf("%s: interval end %v, sampled at %v", r.Sub, r.End, now)
+		}
+	}
+	sameLines(t, recordLines(records), want)
+}
+
+// recordLines says what stands in records: sub-record, id of the object, and
+// every number.
+func recordLines(records []*record.Record) []string {
+	var out []string
+	for _, r := range records {
 		id, values := "", []any{}
 		for i, f := range r.Set.Fields {
 			switch {
@@ -224,15 +261,21 @@ func TestLinuxNamespace(t *testing.T) {
 				id = r.Values[i].Text
 			}
 		}
-		if !r.End.Equal(now.Truncate(time.Millisecond)) {
-			t.Errorf("%s %s: interval end %v, sampled at %v", r.Sub, id, r.End, now)
+		line := fmt.Sprintf("%s %s %v", r.Sub, id, values)
+		if r.Final > 0 {
+			line += fmt.Sprintf(" final %d", r.Final)
 		}
-		got = append(got, fmt.Sprintf("%s %s %v", r.Sub, id, values))
+		out = append(out, line)
 	}
+	return out
+}
+
+func sameLines(t *testing.T, got, want []string) {
+	t.Helper()
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		t.Errorf("in the files\n\t%s\nip says\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
+		t.Errorf("in the records\n\t%s\nthe kernel says\n\t%s", strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
 	}
 }
 

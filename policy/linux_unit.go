@@ -86,13 +86,13 @@ func (u *unit) settle(gone []departed, rebooted string, lost uint64) (keep []dep
 			seen = 0
 		}
 	}
+	u.why = u.began()
 	if seen != 0 && seen != u.id && u.renamed == "" {
 		u.ended = append(u.ended, u.last)
-		if lost != u.lost {
-			u.why = " (notifications were lost: its last counters are those of the collection before)"
+		if u.why != "" && lost != u.lost {
+			u.why += " (notifications were lost: the counters of its end are those of the collection before)"
 		}
 	}
-	u.why = u.began() + u.why
 	return keep
 }
 
