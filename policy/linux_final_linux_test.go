@@ -257,4 +257,3 @@ func openFiles(t *testing.T) int {
 	}
 	return len(list)
 }
-
