@@ -136,7 +136,11 @@ func (d *demonstration) build(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintln(&known, strings.TrimSpace(dev.sim.KnownHostsLine()))
+		line, err := dev.sim.KnownHostsLine()
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(&known, line)
 		d.say("%-12s listens on %s: %s", dev.name, dev.sim.Addr(), dev.what)
 	}
 	return os.WriteFile(d.target.KnownHosts[0], []byte(known.String()), 0o600)

@@ -109,6 +109,7 @@ machine.`,
 	root.AddCommand(
 		a.demoCommand(), a.pullCommand(), a.exportCommand(), a.inspectCommand(), a.recordsCommand(),
 		a.collectCommand(), a.configCommand(), a.sweepCommand(), a.serveActCommand(), a.showCommand(), a.clearCommand(), a.hostkeysCommand(), a.versionCommand(),
+		a.simulateCommand(),
 	)
 	return root
 }

@@ -74,6 +74,14 @@ type Options struct {
 	// Length says how many bytes of a file are listed and served, out of size.
 	// It exists to imitate a device with truncated files. Nil: all.
 	Length func(name string, size int64) int64
+	// Alter may change bytes of a file of that size, read at an offset, in
+	// place, before they are sent. It exists to imitate a device whose flash
+	// gives back other bytes than were written. Nil: it does not.
+	Alter func(size int64, p []byte, off int64)
+	// Prepare is called before a directory is listed, and (listing is false)
+	// before a file is opened or described. It exists to imitate a device
+	// whose files come and go; its error refuses the request. Nil: nothing.
+	Prepare func(listing bool) error
 
 	Limits Limits
 	Hooks  Hooks
@@ -208,6 +216,38 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 // accept is the loop of Serve. It returns nil when ctx ended.
 func (s *Server) accept(ctx context.Context, ln net.Listener, connections *sync.WaitGroup) error {
+	retried := func(err error) { s.refused(Refusal{What: "connection", Err: err}) }
+	return Accept(ctx, ln, retried, func(nc net.Conn) {
+		if t := s.admit(nc); t != nil {
+			connections.Go(func() { s.serveConn(ctx, nc, t) })
+		}
+	})
+}
+
+// admit asks the gate about a connection, and closes it if it is refused.
+func (s *Server) admit(nc net.Conn) *ticket {
+	t, err := s.gate.enter(nc.RemoteAddr(), time.Now())
+	if err != nil {
+		err = errors.Join(err, nc.Close())
+		s.refused(Refusal{Login: Login{Remote: nc.RemoteAddr()}, What: "connection", Err: err})
+		return nil
+	}
+	return t
+}
+
+// ServeConn serves one connection, made by whatever listener, until it ends or
+// ctx does. It closes the connection in every case.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
+	if t := s.admit(nc); t != nil {
+		s.serveConn(ctx, nc, t)
+	}
+}
+
+// Accept takes connections from ln until ctx ends, and then returns nil, or
+// until the listener is broken. An error that passes (out of descriptors, a
+// peer that gave up) is handed to retried and waited out: others may finish and
+// make room. Whoever calls it closes ln when ctx ends.
+func Accept(ctx context.Context, ln net.Listener, retried func(error), take func(net.Conn)) error {
 	const firstPause, longestPause = 5 * time.Millisecond, time.Second
 	pause := firstPause
 	for {
@@ -220,10 +260,9 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, connections *sync.
 			return nil
 		case err == nil:
 			pause = firstPause
+			take(nc)
 		case passing(err):
-			// Out of descriptors or a peer that gave up: others may finish and
-			// make room, so wait instead of ending the service.
-			s.refused(Refusal{What: "connection", Err: err})
+			retried(err)
 			timer := time.NewTimer(pause)
 			select {
 			case <-timer.C:
@@ -231,17 +270,9 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, connections *sync.
 			}
 			timer.Stop()
 			pause = min(2*pause, longestPause)
-			continue
 		default:
 			return err
 		}
-		ticket, err := s.gate.enter(nc.RemoteAddr(), time.Now())
-		if err != nil {
-			err = errors.Join(err, nc.Close())
-			s.refused(Refusal{Login: Login{Remote: nc.RemoteAddr()}, What: "connection", Err: err})
-			continue
-		}
-		connections.Go(func() { s.serveConn(ctx, nc, ticket) })
 	}
 }
 

@@ -31,6 +31,8 @@ type tree struct {
 	served    []served // act first
 	hardLinks bool
 	length    func(name string, size int64) int64
+	alter     func(size int64, p []byte, off int64)
+	prepare   func(listing bool) error
 }
 
 // served is one local directory and the name it is shown by.
@@ -57,7 +59,7 @@ func newTree(o Options) (*tree, error) {
 		return nil, fmt.Errorf("virtual path %q: %w", shown, err)
 	}
 	lead, name := parts[:len(parts)-1], parts[len(parts)-1]
-	t := &tree{lead: lead, served: []served{{name, o.Root}}, hardLinks: o.HardLinks, length: o.Length}
+	t := &tree{lead: lead, served: []served{{name, o.Root}}, hardLinks: o.HardLinks, length: o.Length, alter: o.Alter, prepare: o.Prepare}
 	if o.Collect != "" {
 		if name == collectName {
 			return nil, fmt.Errorf("virtual path %q: the name belongs to the directory of unfinished files", shown)
@@ -78,6 +80,17 @@ func (t *tree) check() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// root opens the local directory of a node, after whoever keeps it has brought
+// it up to date.
+func (t *tree) root(n node, listing bool) (*os.Root, error) {
+	if t.prepare != nil {
+		if err := t.prepare(listing); err != nil {
+			return nil, err
+		}
+	}
+	return os.OpenRoot(n.dir.path)
 }
 
 // split cuts a client's path into components. Backslashes separate as slashes
@@ -188,6 +201,16 @@ func (t *tree) info(name string, fi fs.FileInfo) fileInfo {
 type file struct {
 	*os.File
 	fileInfo
+	alter func(size int64, p []byte, off int64) // may be nil
+}
+
+// ReadAt reads what clients get to see.
+func (f *file) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.File.ReadAt(p, off)
+	if f.alter != nil && n > 0 {
+		f.alter(f.size, p[:n], off)
+	}
+	return n, err
 }
 
 // open opens the file of a node. The entry is looked at before and after, so
@@ -199,7 +222,7 @@ func (t *tree) open(n node) (*file, error) {
 	if n.name == "" {
 		return nil, refuse(ErrNotServed)
 	}
-	root, err := os.OpenRoot(n.dir.path)
+	root, err := t.root(n, false)
 	if err != nil {
 		return nil, refuse(err)
 	}
@@ -222,7 +245,7 @@ func (t *tree) open(n node) (*file, error) {
 	if err != nil {
 		return nil, refuse(errors.Join(err, f.Close()))
 	}
-	return &file{File: f, fileInfo: t.info(n.name, after)}, nil
+	return &file{File: f, fileInfo: t.info(n.name, after), alter: t.alter}, nil
 }
 
 // stat describes a node without opening it.
@@ -233,7 +256,7 @@ func (t *tree) stat(n node) (fs.FileInfo, error) {
 	refuse := func(err error) error {
 		return &fs.PathError{Op: "stat", Path: t.shown(n), Err: bare(err)}
 	}
-	root, err := os.OpenRoot(n.dir.path)
+	root, err := t.root(n, false)
 	if err != nil {
 		return nil, refuse(err)
 	}
@@ -270,7 +293,7 @@ func (t *tree) list(n node) (*listing, error) {
 	refuse := func(err error) error {
 		return &fs.PathError{Op: "list", Path: t.shown(n), Err: bare(err)}
 	}
-	root, err := os.OpenRoot(n.dir.path)
+	root, err := t.root(n, true)
 	if err != nil {
 		return nil, refuse(err)
 	}

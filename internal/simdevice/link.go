@@ -14,71 +14,71 @@ import (
 	"acctpull/internal/actserver"
 )
 
-// serve hands the connections of ln to the server with the right host key, or
-// to a fault, until ctx ends.
+// serve hands the connections of ln to the server that the faults want, or to
+// a fault, until ctx ends. While nobody connects it is one sleeping goroutine.
 func (d *Device) serve(ctx context.Context, ln net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var wg sync.WaitGroup
-	var serverErrs [len(d.servers)]error
-	var feeds [len(d.servers)]*feed
-	for i, server := range d.servers {
-		feeds[i] = &feed{addr: ln.Addr(), links: make(chan net.Conn), done: make(chan struct{})}
-		wg.Go(func() { serverErrs[i] = serveOne(ctx, server, feeds[i], cancel) })
+	closeOnce := sync.OnceValue(ln.Close)
+	stop := context.AfterFunc(ctx, func() { _ = closeOnce() }) // the result is read below
+	defer stop()
+	var serving sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	retried := func(err error) {
+		if d.o.Hooks.OnRefused != nil {
+			d.o.Hooks.OnRefused(actserver.Refusal{What: "connection", Err: err})
+		}
 	}
-	var closeErr error
-	wg.Go(func() {
-		<-ctx.Done()
-		closeErr = ln.Close()
+	err := actserver.Accept(ctx, ln, retried, func(nc net.Conn) {
+		if d.Faults().Down || d.booting() {
+			reset(nc)
+			return
+		}
+		l := d.newLink(nc)
+		if d.Faults().Down { // it came down just now, and cut does not know this link
+			l.reset()
+			return
+		}
+		serving.Go(func() {
+			if err := d.talk(ctx, l); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			}
+		})
 	})
-	acceptErr := d.accept(ctx, ln, feeds, &wg)
-	cancel()
 	d.cut() // there will be no new ones
-	wg.Wait()
-	if err := errors.Join(append(serverErrs[:], acceptErr, closeErr)...); err != nil {
+	serving.Wait()
+	if err := errors.Join(append(errs, err, closeOnce())...); err != nil {
 		return fmt.Errorf("serve %q: %w", d.o.Name, err)
 	}
 	return nil
 }
 
-// serveOne runs one server. When it fails, the device fails.
-func serveOne(ctx context.Context, server *actserver.Server, f *feed, cancel context.CancelFunc) error {
-	err := server.Serve(ctx, f)
+// talk takes one connection to its end. Its error is one of the device, not of
+// the client.
+func (d *Device) talk(ctx context.Context, l *link) error {
+	stop := context.AfterFunc(ctx, l.reset)
+	defer stop()
+	f := d.faults.Load()
+	switch {
+	case f.Silent:
+		l.ignore()
+		return nil
+	case f.EndlessBanner:
+		l.babble()
+		return nil
+	}
+	s, err := d.server(d.variant(f))
 	if err != nil {
-		cancel()
+		l.reset()
+		return err
 	}
-	return err
-}
-
-// accept takes connections until ctx ends or the listener fails.
-func (d *Device) accept(ctx context.Context, ln net.Listener, feeds [2]*feed, wg *sync.WaitGroup) error {
-	for {
-		nc, err := ln.Accept()
-		if ctx.Err() != nil {
-			if err == nil {
-				reset(nc)
-			}
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		faults := d.faults.Load()
-		if faults.Down {
-			reset(nc)
-			continue
-		}
-		l := d.newLink(nc)
-		switch {
-		case d.faults.Load().Down: // it came down just now, and cut does not know this link
-			l.reset()
-		case faults.Silent:
-			wg.Go(l.ignore)
-		case faults.ChangeHostKey:
-			feeds[1].put(ctx, l)
-		default:
-			feeds[0].put(ctx, l)
-		}
+	if f.Latency > 0 {
+		s.ServeConn(ctx, newDelayed(l, min(f.Latency, MaxLatency)))
+		return nil
 	}
+	s.ServeConn(ctx, l)
+	return nil
 }
 
 // links are the open connections.
@@ -104,44 +104,6 @@ func reset(nc net.Conn) {
 	_ = nc.Close()
 }
 
-// feed is a net.Listener that accepts what it is given.
-type feed struct {
-	addr  net.Addr
-	links chan net.Conn
-	once  sync.Once
-	done  chan struct{}
-}
-
-// put gives a connection to whoever accepts, or drops it when nobody will.
-func (f *feed) put(ctx context.Context, l *link) {
-	select {
-	case f.links <- l:
-	case <-f.done:
-		l.reset()
-	case <-ctx.Done():
-		l.reset()
-	}
-}
-
-// Accept implements net.Listener.
-func (f *feed) Accept() (net.Conn, error) {
-	select {
-	case nc := <-f.links:
-		return nc, nil
-	case <-f.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (f *feed) Close() error {
-	f.once.Do(func() { close(f.done) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (f *feed) Addr() net.Addr { return f.addr }
-
 // link is a connection that shows the device's faults to its peer.
 type link struct {
 	net.Conn
@@ -155,8 +117,11 @@ type link struct {
 func (d *Device) newLink(nc net.Conn) *link {
 	l := &link{Conn: nc, d: d, closed: make(chan struct{})}
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.live == nil {
+		d.live = make(map[*link]struct{}, 1)
+	}
 	d.live[l] = struct{}{}
-	d.mu.Unlock()
 	return l
 }
 
@@ -179,13 +144,24 @@ func (l *link) reset() {
 func (l *link) forget() {
 	close(l.closed)
 	l.d.mu.Lock()
+	defer l.d.mu.Unlock()
 	delete(l.d.live, l)
-	l.d.mu.Unlock()
 }
 
 // ignore reads until the peer gives up, and says nothing.
 func (l *link) ignore() {
 	_, _ = io.Copy(io.Discard, l.Conn) // ends with the connection, however that ends
+	_ = l.Close()
+}
+
+// babble sends lines until the peer gives up.
+func (l *link) babble() {
+	line := []byte("This system is for authorized use only. All access is monitored.\r\n")
+	for {
+		if _, err := l.Write(line); err != nil {
+			break
+		}
+	}
 	_ = l.Close()
 }
 
@@ -217,7 +193,7 @@ func (l *link) Write(p []byte) (int, error) {
 		case drop:
 			return written, errors.Join(errCut, l.Close())
 		case faults.SlowBytesPerSecond > 0:
-			if err := l.pause(n, faults.SlowBytesPerSecond); err != nil {
+			if err := l.pause(time.Duration(n) * time.Second / time.Duration(faults.SlowBytesPerSecond)); err != nil {
 				return written, err
 			}
 		}
@@ -225,9 +201,9 @@ func (l *link) Write(p []byte) (int, error) {
 	return written, nil
 }
 
-// pause waits as long as n bytes take at that speed, or until the link closes.
-func (l *link) pause(n int, perSecond int64) error {
-	timer := time.NewTimer(time.Duration(n) * time.Second / time.Duration(perSecond))
+// pause waits that long, or until the link closes.
+func (l *link) pause(d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -235,4 +211,66 @@ func (l *link) pause(n int, perSecond int64) error {
 	case <-l.closed:
 		return net.ErrClosed
 	}
+}
+
+// delayed is a link over a long cable: what is written arrives later, and any
+// amount can be under way, up to the pieces that its queue takes.
+type delayed struct {
+	*link
+	after time.Duration
+	queue chan parcel
+	done  chan struct{} // the goroutine that sends has ended
+	err   error         // valid after done
+}
+
+// parcel is a piece of data on its way.
+type parcel struct {
+	due  time.Time
+	data []byte
+}
+
+// delayedPieces is how many pieces can be under way. The SSH library writes a
+// packet of at most 32 KiB in two pieces.
+const delayedPieces = 512
+
+func newDelayed(l *link, after time.Duration) *delayed {
+	d := &delayed{link: l, after: after, queue: make(chan parcel, delayedPieces), done: make(chan struct{})}
+	go d.send()
+	return d
+}
+
+// send delivers what is written until the link closes.
+func (d *delayed) send() {
+	defer close(d.done)
+	for {
+		select {
+		case p := <-d.queue:
+			if d.err = d.pause(time.Until(p.due)); d.err == nil {
+				_, d.err = d.link.Write(p.data)
+			}
+			if d.err != nil {
+				return
+			}
+		case <-d.closed:
+			d.err = net.ErrClosed
+			return
+		}
+	}
+}
+
+// Write implements net.Conn.
+func (d *delayed) Write(p []byte) (int, error) {
+	select {
+	case d.queue <- parcel{time.Now().Add(d.after), slices.Clone(p)}:
+		return len(p), nil
+	case <-d.done:
+		return 0, d.err
+	}
+}
+
+// Close implements net.Conn. What is still under way is lost.
+func (d *delayed) Close() error {
+	err := d.link.Close()
+	<-d.done
+	return err
 }

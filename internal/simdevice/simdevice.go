@@ -1,21 +1,24 @@
-// Package simdevice is a simulated network device: an address of its own on
-// the loopback network, an SSH host key of its own, and a directory with
+// Package simdevice is a simulated network device, and a fleet of up to ten
+// thousand of them in one process: each with an address of its own on the
+// loopback network, an SSH host key of its own, and a directory with
 // act-collect/ and act/ that it serves as a real device serves its compact
 // flash. Faults can be switched while it runs.
 //
-// It makes no records. The caller fills act/, with a collector of its own or
-// with PutFile.
+// What lies in act/ comes from the caller (PutFile, or a collector of its own),
+// or from the device's Life: accounting policies whose files are written by the
+// agent's own collector on the device's own clock. A Life happens when somebody
+// looks: an idle device is a listening socket and a few hundred bytes.
 package simdevice
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -27,9 +30,9 @@ import (
 
 // Options describe one device. Dir and one way to log in are required.
 type Options struct {
-	// Name is used in errors.
+	// Name is used in errors, and names the system in its own files.
 	Name string
-	// Dir holds act-collect/ and act/; Start creates what is missing.
+	// Dir holds act-collect/ and act/; they are made when they are needed.
 	Dir string
 	// Addr is the loopback address and port to listen on, any of 127.0.0.0/8
 	// or [::1]. Port 0 takes a free one. Empty: "127.0.0.1:0".
@@ -39,9 +42,12 @@ type Options struct {
 	Keys      map[string][]ssh.PublicKey
 	// KeyboardInteractive offers the passwords by that method too.
 	KeyboardInteractive bool
-	// HostKey is the device's identity. Nil: a fresh Ed25519 key, or RSA for a
-	// legacy device.
+	// HostKey is the device's identity. Nil: a key made from HostSeed, Ed25519
+	// or, for a legacy device, RSA.
 	HostKey ssh.Signer
+	// HostSeed is what host keys are made from: the same seed gives the same
+	// keys. Zero: a random one.
+	HostSeed [32]byte
 	// Legacy offers only what an old device does: group1 and group14 with
 	// SHA-1, CBC ciphers, HMAC-SHA1, ssh-rsa.
 	Legacy bool
@@ -49,6 +55,8 @@ type Options struct {
 	SCPOnly bool
 	// ShowCollect lets clients see act-collect/ too.
 	ShowCollect bool
+	// Life fills act/. Nil: the caller does.
+	Life *Life
 	// Faults at the start.
 	Faults Faults
 	// Limits and Hooks of the SSH server.
@@ -56,36 +64,19 @@ type Options struct {
 	Hooks  actserver.Hooks
 }
 
-// Faults are what is wrong with a device; the zero value is a healthy one.
-// They are replaced as a whole, see SetFaults.
-type Faults struct {
-	// Down: open connections are reset, and new ones as soon as they arrive.
-	Down bool
-	// Silent: new connections are accepted and never answered.
-	Silent bool
-	// DropAfter cuts every connection once the device has sent that many bytes
-	// on it, SSH handshake included. 0: never.
-	DropAfter int64
-	// SlowBytesPerSecond bounds what the device sends on a connection. 0: no
-	// bound.
-	SlowBytesPerSecond int64
-	// TruncateGzip lists and serves only the first half of each .gz file.
-	TruncateGzip bool
-	// ChangeHostKey presents another host key on new connections.
-	ChangeHostKey bool
-}
-
 // Device is a simulated device. Its methods may be called concurrently.
 type Device struct {
-	o       Options
-	hostKey ssh.Signer
-	servers [2]*actserver.Server // with the known and with the changed host key
-	faults  atomic.Pointer[Faults]
+	o      Options
+	faults atomic.Pointer[Faults]
+	listed atomic.Bool // since the last file was opened; see Faults.Vanish
+	life   *life       // nil without Options.Life
 
 	mu      sync.Mutex
 	addr    string // as configured; as bound once started
 	running *run   // nil while stopped
 	live    map[*link]struct{}
+	servers map[variant]*actserver.Server // made when the first client comes
+	known   ssh.PublicKey                 // of the own host key; nil until asked for
 }
 
 // run is one period between Start and Stop.
@@ -95,9 +86,10 @@ type run struct {
 	err    error // valid after done
 }
 
-// New checks the options and makes the keys. Nothing listens before Start.
+// New checks the options. Nothing listens before Start, and no key is made
+// before it is needed.
 func New(o Options) (*Device, error) {
-	d := &Device{o: o, addr: o.Addr, live: make(map[*link]struct{})}
+	d := &Device{o: o, addr: o.Addr}
 	if d.addr == "" {
 		d.addr = "127.0.0.1:0"
 	}
@@ -111,86 +103,21 @@ func New(o Options) (*Device, error) {
 	} else if !at.Addr().IsLoopback() {
 		errs = append(errs, fmt.Errorf("address %s is not a loopback address", d.addr))
 	}
-	errs = append(errs, d.makeServers())
+	if len(o.Keys) == 0 && len(o.Passwords) == 0 {
+		errs = append(errs, errors.New("no way to log in: neither keys nor passwords"))
+	}
+	if o.HostSeed == [32]byte{} && o.HostKey == nil {
+		_, _ = rand.Read(d.o.HostSeed[:]) // it never fails
+	}
+	if o.Life != nil {
+		var err error
+		d.life, err = newLife(d, *o.Life)
+		errs = append(errs, err)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("simulated device %q: %w", o.Name, err)
 	}
 	return d, nil
-}
-
-// makeServers makes one server per host key.
-func (d *Device) makeServers() error {
-	keys := [2]ssh.Signer{d.o.HostKey}
-	for i := range keys {
-		if keys[i] != nil {
-			continue
-		}
-		pair, err := d.newKey()
-		if err != nil {
-			return err
-		}
-		keys[i] = pair.Signer
-	}
-	d.hostKey = keys[0]
-	for i, key := range keys {
-		server, err := actserver.New(d.serverOptions(key))
-		if err != nil {
-			return err
-		}
-		d.servers[i] = server
-	}
-	return nil
-}
-
-func (d *Device) newKey() (actserver.KeyPair, error) {
-	if d.o.Legacy {
-		return actserver.NewRSAKey(d.o.Name, 2048)
-	}
-	return actserver.NewKey(d.o.Name)
-}
-
-func (d *Device) serverOptions(key ssh.Signer) actserver.Options {
-	o := actserver.Options{
-		Root:                d.ActDir(),
-		HostKeys:            []ssh.Signer{key},
-		KeyboardInteractive: d.o.KeyboardInteractive,
-		NoSFTP:              d.o.SCPOnly,
-		Length:              d.length,
-		Limits:              d.o.Limits,
-		Hooks:               d.o.Hooks,
-	}
-	if d.o.ShowCollect {
-		o.Collect = d.CollectDir()
-	}
-	if len(d.o.Keys) > 0 {
-		o.Authorized = actserver.AuthorizedKeys(d.o.Keys)
-	}
-	if len(d.o.Passwords) > 0 {
-		o.Password = actserver.Passwords(d.o.Passwords)
-	}
-	if d.o.Legacy {
-		o.Algorithms = legacyAlgorithms()
-	}
-	return o
-}
-
-// legacyAlgorithms is what an old device offers: SHA-1 and CBC only.
-func legacyAlgorithms() *ssh.Algorithms {
-	return &ssh.Algorithms{
-		KeyExchanges:   []string{ssh.InsecureKeyExchangeDH14SHA1, ssh.InsecureKeyExchangeDH1SHA1},
-		Ciphers:        []string{ssh.InsecureCipherAES128CBC, ssh.InsecureCipherTripleDESCBC},
-		MACs:           []string{ssh.HMACSHA1},
-		HostKeys:       []string{ssh.KeyAlgoRSA},
-		PublicKeyAuths: []string{ssh.KeyAlgoRSA, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512, ssh.KeyAlgoED25519},
-	}
-}
-
-// length is how much of a file the device admits to.
-func (d *Device) length(name string, size int64) int64 {
-	if d.faults.Load().TruncateGzip && strings.HasSuffix(name, ".gz") {
-		return size / 2
-	}
-	return size
 }
 
 // ActDir is the directory of finished files.
@@ -198,6 +125,10 @@ func (d *Device) ActDir() string { return filepath.Join(d.o.Dir, "act") }
 
 // CollectDir is the directory of files being written.
 func (d *Device) CollectDir() string { return filepath.Join(d.o.Dir, "act-collect") }
+
+func (d *Device) makeDirs() error {
+	return errors.Join(os.MkdirAll(d.CollectDir(), 0o750), os.MkdirAll(d.ActDir(), 0o750))
+}
 
 // Name is the name from the options.
 func (d *Device) Name() string { return d.o.Name }
@@ -210,18 +141,40 @@ func (d *Device) Addr() string {
 	return d.addr
 }
 
+// HostKey is the public key of the device's own identity: the one it has
+// without ChangeHostKey.
+func (d *Device) HostKey() (ssh.PublicKey, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == nil {
+		key, err := d.makeHostKey(variant{legacy: d.o.Legacy})
+		if err != nil {
+			return nil, err
+		}
+		d.known = key.PublicKey()
+	}
+	return d.known, nil
+}
+
 // KnownHostsLine is the line of known_hosts, without a newline, for the
-// address of the device and its own key: the one it has without ChangeHostKey.
-func (d *Device) KnownHostsLine() string {
-	return knownhosts.Line([]string{knownhosts.Normalize(d.Addr())}, d.hostKey.PublicKey())
+// address of the device and its HostKey.
+func (d *Device) KnownHostsLine() (string, error) {
+	key, err := d.HostKey()
+	if err != nil {
+		return "", err
+	}
+	return knownhosts.Line([]string{knownhosts.Normalize(d.Addr())}, key), nil
 }
 
 // Faults returns the present faults.
 func (d *Device) Faults() Faults { return *d.faults.Load() }
 
 // SetFaults replaces the faults at once. Down resets the open connections;
-// Silent and ChangeHostKey act on new connections, the others on all.
+// those that concern the login act on new connections, the others on all.
 func (d *Device) SetFaults(f Faults) {
+	if d.life != nil && f.FullFlash != d.Faults().FullFlash {
+		d.life.pass() // what happened so far happened with the old ones
+	}
 	d.faults.Store(&f)
 	if f.Down {
 		d.cut()
@@ -235,7 +188,7 @@ func (d *Device) PutFile(name string, content []byte) error {
 		return fmt.Errorf("put file on %q: %q is no plain name", d.o.Name, name)
 	}
 	collecting := filepath.Join(d.CollectDir(), name)
-	err := errors.Join(os.MkdirAll(d.CollectDir(), 0o750), os.MkdirAll(d.ActDir(), 0o750))
+	err := d.makeDirs()
 	if err == nil {
 		err = os.WriteFile(collecting, content, 0o640)
 	}
@@ -256,11 +209,8 @@ func (d *Device) Start(ctx context.Context) error {
 	if d.running != nil {
 		return fmt.Errorf("start %q: it is running", d.o.Name)
 	}
-	err := errors.Join(os.MkdirAll(d.CollectDir(), 0o750), os.MkdirAll(d.ActDir(), 0o750))
-	if err != nil {
-		return fmt.Errorf("start %q: %w", d.o.Name, err)
-	}
 	var config net.ListenConfig
+	config.SetMultipathTCP(false) // it costs memory, and nobody roams on loopback
 	ln, err := config.Listen(ctx, "tcp", d.addr)
 	if err != nil {
 		return fmt.Errorf("start %q: %w", d.o.Name, err)

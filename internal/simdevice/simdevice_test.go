@@ -48,11 +48,25 @@ func start(t *testing.T, o Options) *Device {
 	return d
 }
 
+func hostKey(t testing.TB, d *Device) ssh.PublicKey {
+	t.Helper()
+	key, err := d.HostKey()
+	must(t, err)
+	return key
+}
+
+func knownHostsLine(t testing.TB, d *Device) string {
+	t.Helper()
+	line, err := d.KnownHostsLine()
+	must(t, err)
+	return line
+}
+
 // dial connects as a careful client does: with the line of known_hosts.
 func dial(t *testing.T, d *Device) (*ssh.Client, error) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "known_hosts")
-	must(t, os.WriteFile(file, []byte(d.KnownHostsLine()+"\n"), 0o600))
+	must(t, os.WriteFile(file, []byte(knownHostsLine(t, d)+"\n"), 0o600))
 	check, err := knownhosts.New(file)
 	must(t, err)
 	config := &ssh.ClientConfig{User: "admin", Auth: []ssh.AuthMethod{ssh.Password("secret")}, HostKeyCallback: check}
@@ -188,12 +202,12 @@ func TestLegacySCPOnly(t *testing.T) {
 	if err != nil || string(out) != "C0640 7 "+name+"\ncontent\x00" {
 		t.Errorf("scp: %q, %v", out, err)
 	}
-	if !strings.Contains(d.KnownHostsLine(), " ssh-rsa ") {
-		t.Errorf("known_hosts line %s", d.KnownHostsLine())
+	if !strings.Contains(knownHostsLine(t, d), " ssh-rsa ") {
+		t.Errorf("known_hosts line %s", knownHostsLine(t, d))
 	}
 	modern := ssh.SupportedAlgorithms()
 	config := &ssh.ClientConfig{User: "admin", Auth: []ssh.AuthMethod{ssh.Password("secret")},
-		HostKeyCallback: ssh.FixedHostKey(d.hostKey.PublicKey()), HostKeyAlgorithms: modern.HostKeys,
+		HostKeyCallback: ssh.FixedHostKey(hostKey(t, d)), HostKeyAlgorithms: modern.HostKeys,
 		Config: ssh.Config{KeyExchanges: modern.KeyExchanges, Ciphers: modern.Ciphers, MACs: modern.MACs}}
 	if c, err := ssh.Dial("tcp", d.Addr(), config); err == nil {
 		t.Error("a client of today can log in", c.Close())
@@ -211,13 +225,13 @@ func TestStopAndStartAgain(t *testing.T) {
 	if err := d.Start(t.Context()); err == nil {
 		t.Error("it started twice")
 	}
-	addr, line := d.Addr(), d.KnownHostsLine()
-	config := &ssh.ClientConfig{User: "admin", Auth: []ssh.AuthMethod{ssh.PublicKeys(user.Signer)}, HostKeyCallback: ssh.FixedHostKey(d.hostKey.PublicKey())}
+	addr, line := d.Addr(), knownHostsLine(t, d)
+	config := &ssh.ClientConfig{User: "admin", Auth: []ssh.AuthMethod{ssh.PublicKeys(user.Signer)}, HostKeyCallback: ssh.FixedHostKey(hostKey(t, d))}
 	c, err := ssh.Dial("tcp", addr, config)
 	must(t, err)
-	must(t, os.WriteFile(filepath.Join(d.CollectDir(), "open"), []byte("x"), 0o600))
 	files, err := sftp.NewClient(c)
 	must(t, err)
+	must(t, os.WriteFile(filepath.Join(d.CollectDir(), "open"), []byte("x"), 0o600))
 	if _, err := files.Stat("/act-collect/open"); err != nil {
 		t.Error(err)
 	}
@@ -231,8 +245,8 @@ func TestStopAndStartAgain(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	must(t, d.Start(ctx))
-	if d.Addr() != addr || d.KnownHostsLine() != line {
-		t.Errorf("it came back as %s, %s", d.Addr(), d.KnownHostsLine())
+	if d.Addr() != addr || knownHostsLine(t, d) != line {
+		t.Errorf("it came back as %s, %s", d.Addr(), knownHostsLine(t, d))
 	}
 	c, err = ssh.Dial("tcp", addr, config)
 	must(t, err)
@@ -243,18 +257,20 @@ func TestStopAndStartAgain(t *testing.T) {
 	must(t, d.Stop())
 }
 
-// A server that cannot serve is the device's error.
+// A device without its directories resets its clients and says so in the end.
 func TestServerFailureIsReported(t *testing.T) {
 	d, err := New(Options{Name: "pe1", Dir: t.TempDir(), Passwords: map[string]string{"a": "b"}})
 	must(t, err)
 	must(t, os.WriteFile(d.ActDir(), nil, 0o600))
-	if err := d.Start(t.Context()); err == nil {
-		t.Error("it started without act/")
+	must(t, d.Start(t.Context()))
+	if nc, err := net.Dial("tcp", d.Addr()); err == nil { // the reset can come first
+		if n, err := io.Copy(io.Discard, nc); n != 0 {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+		must(t, nc.Close())
 	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	if err := d.serve(t.Context(), ln); err == nil || !strings.Contains(err.Error(), `serve "pe1"`) {
-		t.Errorf("serve: %v", err)
+	if err := d.Stop(); err == nil || !strings.Contains(err.Error(), `serve "pe1"`) {
+		t.Errorf("stop: %v", err)
 	}
 }
 
