@@ -40,7 +40,7 @@ An event has a time, an application and a number (together they name the kind an
 stream, a subject (the device, policy or directory it happened to), a message, and parameters. The application LOGGER has
 the events of the device model, with its numbers and names; ACCTPULL has those that only acctpull knows.
 
-Commands that run until they are stopped (` + "`collect`, `serve-act`" + `) write events to standard error as log lines; the others
+Commands that run until they are stopped (` + "`collect`, `serve`, `serve-act`" + `) write events to standard error as log lines; the others
 tell everything at their end, and events too with ` + "`--verbose`" + `. The keys ` + "`application`, `number`, `name`, `severity`, `stream` and `subject`" + ` are in every line, the parameters
 follow under the names below. Text from a device is escaped: an event is always one line of at most 8 KiB.
 

@@ -60,6 +60,10 @@ const (
 	countersRestarted
 	recoveryFailed
 	controlUnavailable
+	configLoaded
+	configRefused
+	deviceLate
+	exported
 	spaceContention
 	adminLocFailed
 	backupLocFailed
@@ -157,6 +161,22 @@ var own = [...]Definition{
 		"There is no control socket: $reason$",
 		[]string{"reason"},
 		"The agent collects, but acctpull show, clear and reload cannot reach it. Give it a socket with control-socket in the configuration."},
+	configLoaded: {Acctpull, 2023, "configLoaded", Indeterminate, Main,
+		"Configuration $file$ was read again: $what$",
+		[]string{"file", "what"},
+		"A changed configuration took effect without a restart."},
+	configRefused: {Acctpull, 2024, "configRefused", Major, Main,
+		"Configuration $file$ was not taken: $reason$",
+		[]string{"file", "reason"},
+		"The file has mistakes, all of which are named. What was in effect before stays so. Correct the file and send SIGHUP again."},
+	deviceLate: {Acctpull, 2025, "deviceLate", Major, Main,
+		"Device $device$ is visited $late$ after its files may have begun to expire",
+		[]string{"device", "late"},
+		"The last good visit is longer ago than files live on the device, so some may be lost. The gap, if there is one, shows in the data. Find out why earlier visits failed, or visit more devices at once."},
+	exported: {Acctpull, 2026, "exported", Indeterminate, Main,
+		"$records$ records of $files$ files are in the dataset",
+		[]string{"files", "records", "outputs"},
+		"Fetched files were exported; outputs is the number of Parquet files."},
 	spaceContention: {Logger, 2005, "tmnxLogSpaceContention", Major, Main,
 		"There is no room for a file of policy $policy$ at $location$: $reason$",
 		[]string{"policy", "file_id", "location", "reason"},
@@ -253,6 +273,26 @@ func CounterOverflow(now time.Time, device, file, record string, count int64) Ev
 // catalogue does not know.
 func UnknownFields(now time.Time, device, file string, names []string, count int64) Event {
 	return own[unknownFields].make(now, device, device, file, strings.Join(names, " "), decimal(count))
+}
+
+// ConfigLoaded: a configuration took effect again; what tells its extent.
+func ConfigLoaded(now time.Time, file, what string) Event {
+	return own[configLoaded].make(now, file, file, what)
+}
+
+// ConfigRefused: a configuration has mistakes, and the one before stays.
+func ConfigRefused(now time.Time, file, reason string) Event {
+	return own[configRefused].make(now, file, file, reason)
+}
+
+// DeviceLate: a visit begins when files may have expired unseen.
+func DeviceLate(now time.Time, device, late string) Event {
+	return own[deviceLate].make(now, device, device, late)
+}
+
+// Exported: records of fetched files are in the dataset.
+func Exported(now time.Time, files int, records int64, outputs int) Event {
+	return own[exported].make(now, "dataset", strconv.Itoa(files), decimal(records), strconv.Itoa(outputs))
 }
 
 // FileRecovered: a file that a crash left open was brought to order.

@@ -49,6 +49,10 @@ type Options struct {
 	// Reader is how files are read; File is set for each input. With Salvage
 	// the complete records of a truncated file are exported.
 	Reader record.ReaderOptions
+	// ReaderFor is how the files of one device are read, nil if that is as
+	// Reader says. The same pointer stands for the same way. Its Catalogue is
+	// that of Reader, because the datasets are. Nil: Reader holds for all.
+	ReaderFor func(device string) *record.ReaderOptions
 	// Identify tells the accounting policy and file id that a file name says,
 	// 0 for what it does not say. It is asked when the file itself does not
 	// say. Nil means that names say nothing.
@@ -134,10 +138,11 @@ type Result struct {
 
 // Exporter exports batches. It may be used by one goroutine at a time.
 type Exporter struct {
-	o      Options
-	reader reader
-	store  *store
-	wrap   func(io.Writer) io.Writer // around every output; only tests set it
+	o       Options
+	reader  reader
+	readers map[*record.ReaderOptions]reader // of devices that are read in their own way
+	store   *store
+	wrap    func(io.Writer) io.Writer // around every output; only tests set it
 }
 
 // reader is what the Exporter asks of record.Reader.
@@ -173,7 +178,26 @@ func New(o Options) (*Exporter, error) {
 	if o.Reader.Catalogue == nil {
 		o.Reader.Catalogue = record.Builtin()
 	}
-	return &Exporter{o: o, reader: record.NewReader(o.Reader)}, nil
+	return &Exporter{o: o, reader: record.NewReader(o.Reader), readers: map[*record.ReaderOptions]reader{}}, nil
+}
+
+// readerOf returns the reader of a device's files.
+func (x *Exporter) readerOf(device string) reader {
+	if x.o.ReaderFor == nil {
+		return x.reader
+	}
+	o := x.o.ReaderFor(device)
+	if o == nil {
+		return x.reader
+	}
+	r, ok := x.readers[o]
+	if !ok {
+		own := *o
+		own.Catalogue = x.o.Reader.Catalogue
+		r = record.NewReader(own)
+		x.readers[o] = r
+	}
+	return r
 }
 
 // RemoveLeftovers removes the staged files that a crash left in the dataset and

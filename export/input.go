@@ -23,6 +23,7 @@ import (
 // inputFile is one input being read.
 type inputFile struct {
 	run     *run
+	reader  reader
 	in      ledger.Input
 	keep    bool
 	src     *hashingReader
@@ -37,9 +38,9 @@ const ctxEvery = 4096
 func (f *inputFile) read() (FileResult, error) {
 	r := f.run
 	if strings.HasSuffix(strings.ToLower(f.in.Name), ".xml") {
-		r.x.reader.ResetXML(f.src, f.in.Name)
+		f.reader.ResetXML(f.src, f.in.Name)
 	} else {
-		r.x.reader.Reset(f.src, f.in.Name)
+		f.reader.Reset(f.src, f.in.Name)
 	}
 	r.store.begin(f.source())
 	err := f.rows()
@@ -72,7 +73,7 @@ func (f *inputFile) read() (FileResult, error) {
 
 // source is what the file says of itself; its name fills the gaps.
 func (f *inputFile) source() source {
-	h := f.run.x.reader.Header()
+	h := f.reader.Header()
 	s := source{
 		device: f.in.Device, file: f.in.Name, sum: f.in.SHA256, semantics: h.Semantics,
 		policy: h.Policy, fileID: h.FileID,
@@ -102,7 +103,7 @@ func (f *inputFile) rows() error {
 				return err
 			}
 		}
-		err := r.x.reader.Next(rec)
+		err := f.reader.Next(rec)
 		if err != nil {
 			var bad *record.RecordError
 			switch {
@@ -194,7 +195,7 @@ const maxUnknownNames = 12
 
 // unknown books what the reader met and does not know.
 func (f *inputFile) unknown(res *FileResult) {
-	stats := f.run.x.reader.Stats()
+	stats := f.reader.Stats()
 	res.Empty = stats.EmptyCounters
 	for _, names := range []map[string]int{stats.UnknownFields, stats.UnknownSubs} {
 		for _, name := range slices.Sorted(maps.Keys(names)) {

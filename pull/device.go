@@ -301,6 +301,7 @@ func (r *run) claim(ctx context.Context, l listing) ([]work, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.noteOldest(rows)
 	open := 0
 	for _, row := range rows {
 		if row.State == ledger.Discovered {
@@ -342,6 +343,20 @@ func (r *run) claim(ctx context.Context, l listing) ([]work, error) {
 	}
 	r.listed = true
 	return todo, nil
+}
+
+// noteOldest puts the oldest listed file into the result: the one that was
+// named first, and of those the one that was seen first.
+func (r *run) noteOldest(rows []ledger.Row) {
+	r.result.Oldest, r.result.OldestSeen = "", time.Time{}
+	var oldest rollover.Name
+	for _, row := range rows {
+		n, err := rollover.ParseName(row.Name)
+		if err == nil && (r.result.Oldest == "" || rollover.Compare(n, oldest) < 0) {
+			oldest = n
+			r.result.Oldest, r.result.OldestSeen = row.Name, row.First
+		}
+	}
 }
 
 // key is the discovery key of an entry.

@@ -288,6 +288,11 @@ type Result struct {
 	// Listed counts the accounting files on the device, Ignored the names
 	// beside them: names that do not parse, directories, links.
 	Listed, Ignored int
+	// Oldest is the listed file with the earliest stamp in its name, "" if
+	// none is listed, and OldestSeen when it was seen for the first time, by
+	// our clock. They tell how long files live on the device.
+	Oldest     string
+	OldestSeen time.Time
 	// Known counts listed files that were settled in an earlier run, Busy
 	// those that another process is working on or that wait for a later
 	// retry.

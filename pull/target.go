@@ -316,6 +316,12 @@ func isDevicePath(s string) bool {
 	return ok && name != "" && len(name) <= 32 && strings.Trim(name, hostBytes[:62]) == ""
 }
 
+// Check reports what makes a target unusable, apart from what Resolve can still
+// fill in.
+func (t Target) Check() error {
+	return first(checkUser(t.User), checkHost(t.Host), checkPath(t.Path))
+}
+
 // port returns the port to connect to.
 func (t Target) port() int { return or(t.Port, defaultPort) }
 

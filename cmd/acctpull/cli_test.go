@@ -41,8 +41,9 @@ func TestUsageErrors(t *testing.T) {
 		args string
 		want string
 	}{
-		{"pull", "accepts 1 arg(s)"},
-		{"pull router:/act", `required flag(s) "out"`},
+		{"pull", "one device and --out are needed, or -c"},
+		{"pull router:/act", "one device and --out are needed, or -c"},
+		{"serve", `required flag(s) "config"`},
 		{"pull router --out x", "target"},
 		{"pull router:/act --out x --transport carrier-pigeon", "transport"},
 		{"pull router:/act --out x --nonsense", "unknown flag"},

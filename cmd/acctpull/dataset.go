@@ -132,8 +132,11 @@ func identify(name string) (policy, fileID int) {
 	return n.ID, n.FileID
 }
 
+// readerOf says how the files of a device are read, nil if as all others.
+type readerOf func(device string) *record.ReaderOptions
+
 // exporter returns an exporter for the store.
-func (a *app) exporter(s *store, reading record.ReaderOptions, p *progress, done *exported) (*export.Exporter, error) {
+func (a *app) exporter(s *store, reading record.ReaderOptions, of readerOf, p *progress, done *exported) (*export.Exporter, error) {
 	return export.New(export.Options{
 		Dataset: s.dataset,
 		Open: func(in ledger.Input) (io.ReadCloser, error) {
@@ -145,6 +148,7 @@ func (a *app) exporter(s *store, reading record.ReaderOptions, p *progress, done
 		},
 		Quarantine: s.quarantine,
 		Reader:     reading,
+		ReaderFor:  of,
 		Identify:   identify,
 		Version:    buildVersion(),
 		Hooks: export.Hooks{
@@ -172,9 +176,9 @@ func (e *exported) add(r export.FileResult) { e.files = append(e.files, r) }
 
 // exportPending exports everything that is stored and not exported, batch by
 // batch, an unfinished batch of an earlier run first.
-func (a *app) exportPending(ctx context.Context, s *store, reading record.ReaderOptions, p *progress) (*exported, error) {
+func (a *app) exportPending(ctx context.Context, s *store, reading record.ReaderOptions, of readerOf, p *progress) (*exported, error) {
 	done := &exported{overflow: map[overflowKey]int64{}}
-	x, err := a.exporter(s, reading, p, done)
+	x, err := a.exporter(s, reading, of, p, done)
 	if err != nil {
 		return done, err
 	}
@@ -216,7 +220,7 @@ func (a *app) overflowEvents(now time.Time, e *exported) {
 // prepare brings a store to order after a crash, and refuses to work without
 // the memory of earlier runs.
 func (a *app) prepare(ctx context.Context, s *store, rebuild bool, reading record.ReaderOptions) error {
-	x, err := a.exporter(s, reading, a.progress(), &exported{overflow: map[overflowKey]int64{}})
+	x, err := a.exporter(s, reading, nil, a.progress(), &exported{overflow: map[overflowKey]int64{}})
 	if err != nil {
 		return err
 	}

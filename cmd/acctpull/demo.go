@@ -308,7 +308,7 @@ func (d *demonstration) pullAll(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	ex, err := d.a.exportPending(ctx, s, record.ReaderOptions{}, d.a.progress())
+	ex, err := d.a.exportPending(ctx, s, record.ReaderOptions{}, nil, d.a.progress())
 	if err != nil {
 		return err
 	}

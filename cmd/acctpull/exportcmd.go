@@ -77,7 +77,7 @@ func (a *app) export(ctx context.Context, f exportFlags, args []string) (err err
 	if err != nil {
 		return err
 	}
-	ex, err := a.exportPending(ctx, s, reading, progress)
+	ex, err := a.exportPending(ctx, s, reading, nil, progress)
 	progress.done()
 	if err != nil {
 		return err

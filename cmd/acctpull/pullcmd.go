@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"acctpull/pull"
 	"acctpull/record"
@@ -21,7 +22,8 @@ type pullFlags struct {
 	port                 int
 	identities           []string
 	knownHosts           []string
-	config               string
+	config               string // inventory
+	sshConfig            string
 	transport            string
 	legacy               bool
 	passwordFile         string
@@ -36,8 +38,8 @@ type pullFlags struct {
 func (a *app) pullCommand() *cobra.Command {
 	var f pullFlags
 	c := &cobra.Command{
-		Use:   "pull [USER@]HOST:PATH --out DIR",
-		Short: "Fetch the closed accounting files of one device, check them, keep them, export them",
+		Use:   "pull {[USER@]HOST:PATH --out DIR | -c FILE [DEVICE|GROUP…]}",
+		Short: "Fetch the closed accounting files of a device, or of many, check them, keep them, export them",
 		Long: `pull logs in to one device, lists PATH, fetches every accounting file that was not
 fetched before, reads each to its last byte, keeps it unchanged below
 DIR/devices/<device>/act/, and exports its records as Parquet to DIR/dataset/.
@@ -46,22 +48,38 @@ It uses your ssh config, agent, keys and known_hosts. A device whose host key is
 not known is refused; the message shows the fingerprint and the command that
 pins it. Nothing is ever deleted or written on the device.
 
+With -c it visits every device of an inventory once, or those that are named,
+several at a time; acctpull serve does so for ever.
+
 Run it as often as you like: only new files are fetched, every record appears
 exactly once, and a kill at any moment costs nothing but the file under way.`,
 		Example: `  acctpull pull admin@router:cf1:/act --out ./data
   acctpull pull -p 2022 -i ~/.ssh/router_key admin@192.0.2.7:/act --out ./data
   acctpull pull --transport scp --legacy old-router:cf1:/act --out ./data
-  acctpull pull --password-file ~/.router-password admin@router:cf1:/act --out ./data`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.pull(c.Context(), f, args[0]) },
+  acctpull pull --password-file ~/.router-password admin@router:cf1:/act --out ./data
+  acctpull pull -c fleet.yaml
+  acctpull pull -c fleet.yaml edge-1 north`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if f.config == "" {
+				if len(args) != 1 || f.out == "" {
+					return usagef("for one device: acctpull pull [USER@]HOST:PATH --out DIR; for many: acctpull pull -c FILE", "one device and --out are needed, or -c")
+				}
+				return a.pull(c.Context(), f, args[0])
+			}
+			if name := notForMany(c.Flags()); name != "" {
+				return usagef("the keys of the inventory are in docs/service.md", "--%s is for one device; with -c it stands in the inventory", name)
+			}
+			return a.pullFleet(c.Context(), f, args)
+		},
 	}
 	fl := c.Flags()
+	fl.StringVarP(&f.config, "config", "c", "", "inventory `file` of many devices; docs/service.md describes it")
 	fl.StringVarP(&f.out, "out", "o", "", "data `directory`; made if it does not exist")
 	fl.StringVar(&f.device, "device", "", "`name` of the device in archive and dataset (default: HOST as typed)")
 	fl.IntVarP(&f.port, "port", "p", 0, "TCP `port`")
 	fl.StringArrayVarP(&f.identities, "identity", "i", nil, "private key `file`; may be repeated")
 	fl.StringArrayVar(&f.knownHosts, "known-hosts", nil, "`file` with host keys instead of the ssh config's; may be repeated")
-	fl.StringVarP(&f.config, "ssh-config", "F", "", "ssh configuration `file` (default: ~/.ssh/config, /etc/ssh/ssh_config; none: no file)")
+	fl.StringVarP(&f.sshConfig, "ssh-config", "F", "", "ssh configuration `file` (default: ~/.ssh/config, /etc/ssh/ssh_config; none: no file)")
 	fl.StringVar(&f.transport, "transport", "auto", "auto, sftp or scp")
 	fl.BoolVar(&f.legacy, "legacy", false, "allow old algorithms (SHA-1, CBC) for this device")
 	fl.StringVar(&f.passwordFile, "password-file", "", "`file` with the password (mode 0600)")
@@ -72,8 +90,19 @@ exactly once, and a kill at any moment costs nothing but the file under way.`,
 	fl.BoolVar(&f.rebuildLed, "rebuild-ledger", false, "rebuild a lost ledger from archive and dataset first")
 	fl.IntVar(&f.retries, "retries", pull.DefaultLimits().Retries, "how often a failed connection is tried again; host key and login errors never are")
 	f.reading.register(fl)
-	_ = c.MarkFlagRequired("out")
 	return c
+}
+
+// notForMany returns a flag that was given and says something about one device.
+func notForMany(fl *pflag.FlagSet) string {
+	both := []string{"config", "no-export", "rebuild-ledger", "retries", "json", "verbose"}
+	name := ""
+	fl.Visit(func(f *pflag.Flag) {
+		if !slices.Contains(both, f.Name) {
+			name = f.Name
+		}
+	})
+	return name
 }
 
 func (a *app) pull(ctx context.Context, f pullFlags, arg string) (err error) {
@@ -109,7 +138,7 @@ func (a *app) pull(ctx context.Context, f pullFlags, arg string) (err error) {
 	sum.pulled(result, pullErr)
 	if !f.noExport && ctx.Err() == nil {
 		// What earlier runs stored is exported even if the device is away now.
-		ex, err := a.exportPending(ctx, s, reading, progress)
+		ex, err := a.exportPending(ctx, s, reading, nil, progress)
 		sum.exported(ex)
 		if err != nil {
 			progress.done()
@@ -153,21 +182,15 @@ func (a *app) target(f pullFlags, arg string) (pull.Target, error) {
 	if f.legacy {
 		t.Legacy = pull.LegacyAlgorithms()
 	}
-	login := pull.Login{Home: a.env["HOME"], AgentSocket: a.env["SSH_AUTH_SOCK"]}
-	if me, err := user.Current(); err == nil {
-		login.User = me.Username
-		if login.Home == "" {
-			login.Home = me.HomeDir
-		}
-	}
+	login := a.login()
 	var cfg *pull.SSHConfig
-	switch f.config {
+	switch f.sshConfig {
 	case "none":
 		cfg = &pull.SSHConfig{}
 	case "":
 		cfg, err = pull.LoadSSHConfig(false, filepath.Join(login.Home, ".ssh", "config"), "/etc/ssh/ssh_config")
 	default:
-		cfg, err = pull.LoadSSHConfig(true, f.config)
+		cfg, err = pull.LoadSSHConfig(true, f.sshConfig)
 	}
 	if err != nil {
 		return t, err

@@ -95,7 +95,7 @@ machine.`,
 			// A command that ends tells everything at its end; one that runs
 			// tells as it goes.
 			level := slog.LevelError + 1
-			if a.verbose || c.Name() == "collect" || c.Name() == "serve-act" {
+			if a.verbose || c.Name() == "collect" || c.Name() == "serve" || c.Name() == "serve-act" {
 				level = slog.LevelInfo
 			}
 			a.events = event.Slog(slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})))
@@ -107,8 +107,20 @@ machine.`,
 		return &usageError{err: err, hint: "see: " + c.CommandPath() + " --help"}
 	})
 	root.AddCommand(
-		a.demoCommand(), a.pullCommand(), a.exportCommand(), a.inspectCommand(), a.recordsCommand(),
-		a.collectCommand(), a.configCommand(), a.sweepCommand(), a.serveActCommand(), a.showCommand(), a.clearCommand(), a.hostkeysCommand(), a.versionCommand(),
+		a.demoCommand(),
+		a.pullCommand(),
+		a.exportCommand(),
+		a.inspectCommand(),
+		a.recordsCommand(),
+		a.serveCommand(),
+		a.collectCommand(),
+		a.configCommand(),
+		a.sweepCommand(),
+		a.serveActCommand(),
+		a.showCommand(),
+		a.clearCommand(),
+		a.hostkeysCommand(),
+		a.versionCommand(),
 		a.simulateCommand(),
 	)
 	return root

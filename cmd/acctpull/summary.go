@@ -118,6 +118,11 @@ func (a *app) printSummary(s *summary) error {
 	default:
 		fmt.Fprintf(a.stdout, "%s given, %d exported before, %d exported now, %d records\n", plural(s.Given, "file"), s.Known, s.Files, s.Records)
 	}
+	return a.printTables(s)
+}
+
+// printTables prints what was published, and what a person should look at.
+func (a *app) printTables(s *summary) error {
 	if len(s.Outputs) > 0 {
 		var rows [][]string
 		for _, o := range s.Outputs {

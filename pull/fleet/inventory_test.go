@@ -1,0 +1,149 @@
+package fleet
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"acctpull/pull"
+)
+
+const good = `
+data: /srv/acct
+devices-at-once: 16
+devices-at-once-per-site: 2
+defaults:
+  user: puller
+  path: cf1:/act
+  known-hosts: /etc/acctpull/known_hosts
+  identity: [/etc/acctpull/id_a, /etc/acctpull/id_b]
+  every: 10m
+groups:
+  old:
+    legacy: true
+    transport: scp
+    retention: 4h
+  north: {site: north, retention: 12h}
+  quiet:
+devices:
+  - name: edge-1
+    host: 192.0.2.1
+    groups: [old, north]
+  - host: edge-2
+    port: 2022
+    user: root
+    groups: north
+    cron: 0 * * * *
+    password-file: /etc/acctpull/edge-2
+  - {name: edge-3, host: 192.0.2.3, disabled: true}
+`
+
+func TestLoad(t *testing.T) {
+	inv, err := Load([]byte(good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if inv.Data != "/srv/acct" || inv.AtOnce != 16 || inv.PerSite != 2 || len(inv.Devices) != 2 || strings.Join(inv.Groups, " ") != "north old quiet" {
+		t.Fatalf("%+v", inv)
+	}
+	a, b := inv.Devices[0], inv.Devices[1]
+	if a.Name != "edge-1" || a.Target.Host != "192.0.2.1" || a.Target.User != "puller" || a.Target.Transport != pull.SCP || a.Target.Legacy == nil ||
+		a.Site != "north" || a.Retention != 12*time.Hour || a.Every != 10*time.Minute || len(a.Target.Identities) != 2 || a.Target.Path != "cf1:/act" {
+		t.Errorf("%+v", a)
+	}
+	if b.Name != "edge-2" || b.Target.Host != "edge-2" || b.Target.Port != 2022 || b.Target.User != "root" || b.Target.Legacy != nil ||
+		b.Cron == nil || b.Every != 0 || b.Target.Password.File != "/etc/acctpull/edge-2" || b.Target.Device != "edge-2" {
+		t.Errorf("%+v", b)
+	}
+	for _, tc := range []struct{ names, want string }{
+		{"", "edge-1 edge-2"}, {"edge-2", "edge-2"}, {"north", "edge-1 edge-2"}, {"old", "edge-1"}, {"quiet", ""}, {"old edge-2", "edge-1 edge-2"},
+	} {
+		got, err := inv.Select(strings.Fields(tc.names))
+		var names []string
+		for _, d := range got {
+			names = append(names, d.Name)
+		}
+		if err != nil || strings.Join(names, " ") != tc.want {
+			t.Errorf("%q selects %v, %v", tc.names, names, err)
+		}
+	}
+	if _, err := inv.Select([]string{"edge-1", "edge-9", "nord"}); err == nil || !strings.Contains(err.Error(), `"edge-9", "nord"`) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Every mistake is reported, with its line.
+func TestLoadMistakes(t *testing.T) {
+	const head = "data: /d\ndefaults: {path: /act}\n"
+	for _, tc := range []struct{ text, want string }{
+		{"", "data: it is not given|devices: there is none"},
+		{"data: /d\ndevices: []\n", "devices: there is none"},
+		{head + "devices: [{host: a}, {host: a}]\n", "line 3: device a: it stands in line 3 already"},
+		{head + "devices:\n- {name: a, host: h}\n- {name: b, host: h}\n", "line 5: device b: the device in line 4 has the same host, port and path"},
+		{head + "devices: [{host: a, groups: [x, y]}]\n", `there is no group "x"|there is no group "y"`},
+		{head + "groups: {a: {}}\ndevices: [{host: a}]\n", "a group has the same name"},
+		{head + "devices: [{host: a, every: 30s}]\n", "line 3: every: 30s is outside 1m–7d"},
+		{head + "devices: [{host: a, every: 1h, cron: 0 * * * *}]\n", "every and cron are both given"},
+		{head + "devices: [{host: a, cron: sometimes}]\n", `schedule "sometimes"`},
+		{head + "devices: [{host: a, every: 12h, retention: 8h, rollover: 1h}]\n", "visited every 12h, and its files live 7h"},
+		{head + "devices: [{host: a, transport: ftp}]\n", "transport"},
+		{head + "devices: [{host: a, password-file: p, password-env: P}]\n", "password-file and password-env are both given"},
+		{head + "devices: [{host: 'a b'}]\n", "line 3: device a b: "},
+		{"data: /d\ndevices: [{host: a}]\n", "line 2: device a: "}, // no path
+		{head + "devices: [{host: a, port: 0, colour: red, port: 3}]\n", "0 is outside 1–65535|there is no key \"colour\"|the key port stands in line 3 already"},
+		{head + "groups: {g: {every: x}, g: {}}\ndevices: [{host: a}]\n", `"x" is not a time|the name "g" stands in line 3 already`},
+		{head + "devices-at-once: 0\ndevices: [{host: a}]\n", "0 is outside 1–4096"},
+		{"data: [\n", "this is not YAML"},
+		{"data: /d\n---\ndata: /e\n", "there is a second document"},
+		{"&a {}\n", "anchors and aliases"},
+	} {
+		_, err := Load([]byte(tc.text))
+		if err == nil {
+			t.Errorf("taken:\n%s", tc.text)
+			continue
+		}
+		for want := range strings.SplitSeq(tc.want, "|") {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%q is not in:\n%v\nof\n%s", want, err, tc.text)
+			}
+		}
+	}
+}
+
+func TestReferenceIsDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/service.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(doc), strings.TrimSpace(Reference())) {
+		t.Errorf("docs/service.md does not hold the tables of the keys as they are; they are:\n%s", Reference())
+	}
+}
+
+func FuzzInventory(f *testing.F) {
+	f.Add([]byte(good))
+	f.Add([]byte("devices: [{host: a, groups: {b: c}}]"))
+	f.Add([]byte("groups: {a: {groups: [a]}}\ndevices: [a, [], {}, ~]"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		inv, err := Load(data)
+		if (inv == nil) == (err == nil) {
+			t.Fatalf("%v %v", inv, err)
+		}
+		if err != nil {
+			if err.Error() == "" {
+				t.Fatal("an error without a word")
+			}
+			return
+		}
+		for _, d := range inv.Devices {
+			if d.Name == "" || d.period() <= 0 || d.Life() <= 0 {
+				t.Fatalf("%+v", d)
+			}
+			s := State{Tried: day, Good: day}
+			if due := d.Due(s); !due.After(day) {
+				t.Fatalf("%+v is due at %v", d, due)
+			}
+		}
+	})
+}
