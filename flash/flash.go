@@ -142,7 +142,7 @@ type Log struct {
 	since  time.Time // the oldest of held
 
 	reason string        // why the next file will be created
-	last   time.Time     // the instant in the newest name
+	last   rollover.Mark // the newest name
 	sealed rollover.Name // the file sealed last
 	err    error         // why the log is down, nil if it is up
 	write  bool          // it is down because of a write, so a file alone does not bring it up

@@ -142,7 +142,7 @@ func Plan(files []rollover.File, r Rule, now time.Time) []Decision {
 // decide applies a rule to one file. A file is removed when its instant of
 // expiry lies before now; at that very instant it is kept.
 func decide(f rollover.File, r Rule, valid bool, now time.Time) Decision {
-	created, err := f.Name.Time(r.Location)
+	earliest, created, err := f.Name.Times(r.Location)
 	if err != nil {
 		return Decision{File: f, Reason: NoDate}
 	}
@@ -150,7 +150,7 @@ func decide(f rollover.File, r Rule, valid bool, now time.Time) Decision {
 	switch {
 	case !valid:
 		d.Reason = NoRule
-	case created.After(now):
+	case earliest.After(now):
 		d.Reason, d.Expires = Future, r.Expires(created)
 	default:
 		d.Expires = r.Expires(created)

@@ -215,3 +215,83 @@ func TestErrors(t *testing.T) {
 		}
 	}
 }
+
+// In the hour that is repeated a file of the first pass is not taken for one of
+// the future, and none is removed too early.
+func TestRepeatedHour(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Rule{Kind: CreatedRetention, Retention: time.Hour, Location: berlin}
+	f := rollover.File{Name: rollover.Name{Prefix: rollover.Act, ID: 1, FileID: 1, Stamp: "20261025-021500", Ext: ".xml.gz"}}
+	for _, c := range []struct {
+		now  string
+		want Reason
+	}{
+		{"2026-10-25T00:14:59Z", Future},
+		{"2026-10-25T00:15:00Z", Retained}, // the first 02:15
+		{"2026-10-25T01:15:01Z", Retained}, // an hour later it may be the second
+		{"2026-10-25T02:15:00Z", Retained},
+		{"2026-10-25T02:15:01Z", Expired},
+	} {
+		now, err := time.Parse(time.RFC3339, c.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := Plan([]rollover.File{f}, r, now)[0]; d.Reason != c.want {
+			t.Errorf("at %s: %v", c.now, d)
+		}
+	}
+}
+
+func TestContend(t *testing.T) {
+	name := func(s string) rollover.File {
+		n, err := rollover.ParseName(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rollover.File{Name: n}
+	}
+	files := []rollover.File{
+		name("act0101-20260301-110000.xml.gz"), // sealed last, though its stamp is old
+		name("act0101-20260301-130000.xml.gz"),
+		name("log0202-20260301-120000"), // no rule
+		name("act0101-20260301-050000.xml.gz"),
+		name("act0101-20260230-000000.xml.gz"),
+		name("act0101-20260301-040000.xml.gz"),
+		name("act0303-20260301-030000.xml.gz"), // open
+		name("act0101-20300101-000000.xml.gz"), // of the future
+	}
+	plan := Contend(files, Contention{
+		RuleFor: func(n rollover.Name) (Rule, bool) {
+			return Rule{Kind: CreatedRetention, Retention: 2 * time.Hour}, n.FileID == 1
+		},
+		Open:   func(n rollover.Name) bool { return n.ID == 3 },
+		Sealed: files[0].Name,
+	}, time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC))
+	want := []string{
+		"remove act0101-20260301-040000.xml.gz: expired",
+		"remove act0101-20260301-050000.xml.gz: expired",
+		"remove log0202-20260301-120000: space contention",
+		"remove act0101-20260301-130000.xml.gz: space contention",
+		"remove act0101-20300101-000000.xml.gz: space contention",
+		"remove act0101-20260301-110000.xml.gz: space contention",
+		"keep   act0101-20260230-000000.xml.gz: no creation time",
+		"keep   act0303-20260301-030000.xml.gz: open",
+	}
+	for i, d := range plan {
+		got, _, _ := strings.Cut(d.String(), ",")
+		if got != want[i] {
+			t.Errorf("%d: %s, want %s", i, got, want[i])
+		}
+	}
+	if len(plan) != len(files) {
+		t.Errorf("%d decisions for %d files", len(plan), len(files))
+	}
+	for _, d := range Contend(files, Contention{}, time.Now()) {
+		if d.Remove && d.Reason != SpaceContention {
+			t.Errorf("without a rule: %v", d)
+		}
+	}
+}

@@ -115,6 +115,11 @@ func TestNameTime(t *testing.T) {
 		{"20261025-023000", berlin, "2026-10-25T01:30:00Z", true},
 		{"20261025-025959", berlin, "2026-10-25T01:59:59Z", true},
 		{"20261025-030000", berlin, "2026-10-25T02:00:00Z", false},
+		// 2026-03-29, 02:00 CET becomes 03:00 CEST: the later reading counts.
+		{"20260329-015959", berlin, "2026-03-29T00:59:59Z", false},
+		{"20260329-020000", berlin, "2026-03-29T01:00:00Z", true},
+		{"20260329-023000", berlin, "2026-03-29T01:30:00Z", true},
+		{"20260329-030000", berlin, "2026-03-29T01:00:00Z", false},
 		// Half an hour is set back on Lord Howe Island.
 		{"20260405-014500", location(t, "Australia/Lord_Howe"), "2026-04-04T15:15:00Z", true},
 		{"20260405-011500", location(t, "Australia/Lord_Howe"), "2026-04-04T14:15:00Z", false},

@@ -71,7 +71,8 @@ type Options struct {
 	// Location is the time zone of the stamp in the name; nil means UTC.
 	Location *time.Location
 	// Header returns the first bytes of a new file; nil means none. The time
-	// is that of the name, reason is one of the Reason constants.
+	// is that of the creation, to which the name comes as near as it can;
+	// reason is one of the Reason constants.
 	Header func(n Name, created time.Time, reason string) []byte
 	// Footer returns the last bytes of a file; nil means none. It must not
 	// depend on what the file holds: Recover calls it too.
@@ -82,9 +83,9 @@ type Options struct {
 	Packer *Packer
 	// Reason is why the first file is created; "" for ReasonStart.
 	Reason string
-	// After is the instant in the newest name that was used before; zero if
-	// none is known. See [Log.Last].
-	After time.Time
+	// After is the newest name that was given before; the zero Mark if none is
+	// known. See [Log.Last].
+	After Mark
 	// Elsewhere are other directories in which the name of a new file has to
 	// be free. One that cannot be read is passed over.
 	Elsewhere []Dirs
@@ -125,11 +126,11 @@ func (o Options) mine(n Name) bool {
 type Log struct {
 	o      Options
 	disk   disk
-	out    *member   // the gzip writer, reused for every member
-	open   *open     // the file being written, nil if there is none
-	entry  *Entry    // the entry being written, nil if there is none
-	last   time.Time // the time in the name of the newest file of this log
-	reason string    // why the next file will be created
+	out    *member // the gzip writer, reused for every member
+	open   *open   // the file being written, nil if there is none
+	entry  *Entry  // the entry being written, nil if there is none
+	last   Mark    // the newest name of this log
+	reason string  // why the next file will be created
 	closed bool
 }
 
@@ -231,9 +232,8 @@ func (l *Log) Create(now time.Time) error {
 // Broken tells whether the open file had an error and waits to be sealed.
 func (l *Log) Broken() bool { return l.open != nil && l.open.state != writable }
 
-// Last returns the instant in the name of the newest file that the log created,
-// or Options.After.
-func (l *Log) Last() time.Time { return l.last }
+// Last returns the newest name that the log gave, or Options.After.
+func (l *Log) Last() Mark { return l.last }
 
 // Append writes one whole entry and commits it.
 func (l *Log) Append(now time.Time, entry []byte) error {

@@ -37,11 +37,6 @@ const (
 // maxStamps bounds the search for a stamp that is free.
 const maxStamps = 3600
 
-// stampSlack is how far the stamps may run ahead of the clock when files
-// follow each other faster than one a second, and how far back a clock may be
-// set without a stamp being used again.
-const stampSlack = time.Minute
-
 // due brings the age up to date and compares it with the rollover time. The
 // age is the sum of the steps forward between two looks at the clock, measured
 // by its monotonic reading where there is one: a clock that is set back makes
@@ -66,13 +61,8 @@ func (l *Log) create(now time.Time) error {
 	if loc == nil {
 		loc = time.UTC
 	}
-	first := now
-	if ahead := l.last.Sub(now.Truncate(time.Second)); ahead >= 0 && ahead < stampSlack {
-		first = l.last.Add(time.Second)
-	}
-	for i := range maxStamps {
-		created := first.Add(time.Duration(i) * time.Second).In(loc)
-		name := NewName(l.o.Prefix, l.o.ID, l.o.FileID, created, l.o.Ext)
+	for stamp := range stamps(now, loc, l.last) {
+		name := NewName(l.o.Prefix, l.o.ID, l.o.FileID, stamp, l.o.Ext)
 		f, err := l.createAs(name)
 		if errors.Is(err, fs.ErrExist) {
 			continue
@@ -80,11 +70,11 @@ func (l *Log) create(now time.Time) error {
 		if err != nil {
 			return &Error{Op: op, File: name.String(), Err: err}
 		}
-		l.last = created.Truncate(time.Second)
+		l.last = Mark{Wall: stamp, At: now.Round(0)}
 		l.open = &open{name: name, why: l.reason, path: filepath.Join(l.o.Dirs.Collect, name.String()), f: f, seen: now}
 		var header []byte
 		if l.o.Header != nil {
-			header = l.o.Header(name, created, l.reason)
+			header = l.o.Header(name, now.In(loc), l.reason)
 		}
 		at, err := l.out.put(f, 0, "", header)
 		if err == nil {
@@ -99,7 +89,7 @@ func (l *Log) create(now time.Time) error {
 		l.open.committed = at
 		return nil
 	}
-	return &Error{Op: op, Err: fmt.Errorf("no free name in %d seconds from %s", maxStamps, first.In(loc).Format(stampLayout))}
+	return &Error{Op: op, Err: fmt.Errorf("no free name in %d seconds from %s", maxStamps, now.In(loc).Format(stampLayout))}
 }
 
 // createAs creates the file of one name, fs.ErrExist if the name is in use.
