@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
 	"time"
@@ -48,7 +49,7 @@ func (c *Collector) Reconfigure(ctx context.Context, next *Set, now time.Time) e
 	case !sameSource(old.c.Source, next.c.Source):
 		return &Error{Op: "reconfigure", Err: ErrSource}
 	}
-	steps := compareSets(old, next)
+	steps, removed := compareSets(old, next)
 	var touched []*worker
 	for i := range steps {
 		steps[i].worker = c.worker(steps[i].id)
@@ -66,10 +67,19 @@ func (c *Collector) Reconfigure(ctx context.Context, next *Set, now time.Time) e
 	}()
 	var errs []error
 	for i := range steps {
-		errs = append(errs, c.part(ctx, &steps[i], next, now))
+		errs = append(errs, c.part(ctx, &steps[i], now))
+	}
+	errs = append(errs, c.remove(removed, steps))
+	for i := range steps {
+		errs = append(errs, c.move(&steps[i], steps))
 	}
 	for i := range steps {
 		errs = append(errs, c.reset(ctx, &steps[i], now))
+	}
+	for _, w := range touched {
+		if err := w.series.save(); err != nil {
+			errs = append(errs, &Error{Op: opBaselines, Policy: w.id, Err: err})
+		}
 	}
 	c.swap(next, steps, now)
 	return errors.Join(errs...)
@@ -87,19 +97,21 @@ type step struct {
 	was, is *Plan // nil out of service
 	restart bool
 	out     departure
-	home    Plan      // record and file-id of the policy in the new configuration
+	homes   [2]Plan   // record and file-id of the policy in the old and the new configuration
+	moves   bool      // the record of the old one has another home now, or none
 	resets  []*Object // objects whose counters are reset and that was does not collect
 	worker  *worker   // of was
 }
 
 // touches tells whether the step changes what a collection uses.
 func (s *step) touches() bool {
-	return s.worker != nil && (s.is == nil || s.restart || !s.out.empty() || len(s.resets) > 0)
+	return s.worker != nil && (s.is == nil || s.restart || s.moves || !s.out.empty() || len(s.resets) > 0)
 }
 
-// compareSets returns what becomes of every policy, by id.
-func compareSets(old, next *Set) []step {
-	steps := make([]step, MaxID+1)
+// compareSets returns what becomes of every policy, by id, and the objects that
+// are no longer configured.
+func compareSets(old, next *Set) (steps []step, removed []objectKey) {
+	steps = make([]step, MaxID+1)
 	for id := range steps {
 		steps[id].id = id
 	}
@@ -109,19 +121,24 @@ func compareSets(old, next *Set) []step {
 	for _, p := range next.Plan() {
 		steps[p.Policy.ID].is = &p
 	}
-	for _, p := range next.c.Policies {
-		s := &steps[p.ID]
-		s.home = Plan{Policy: p, Definition: next.defs[p.ID]}
-		if f := next.files[int(p.To)]; f != nil {
-			s.home.File = *f
+	where := [2]map[record.Name]string{{}, {}}
+	for i, set := range []*Set{old, next} {
+		for _, p := range set.c.Policies {
+			steps[p.ID].homes[i] = set.home(p)
+			where[i][p.Record] = baselineDir(steps[p.ID].homes[i])
 		}
+	}
+	for i := range steps {
+		name := steps[i].homes[0].Policy.Record
+		home, ok := where[1][name]
+		steps[i].moves = name != "" && (!ok || home != where[0][name])
 	}
 	handled := map[objectKey]bool{}
 	for i := range steps {
 		steps[i].compare(handled)
 	}
-	resets(steps, old, next, handled)
-	return slices.DeleteFunc(steps, func(s step) bool { return s.was == nil && s.is == nil && len(s.resets) == 0 })
+	removed = resets(steps, old, next, handled)
+	return slices.DeleteFunc(steps, func(s step) bool { return s.homes[0].Policy.ID+s.homes[1].Policy.ID == 0 }), removed
 }
 
 // compare finds what leaves the policy. It notes in handled which objects are
@@ -174,8 +191,9 @@ func thing(o *Object) Object {
 
 // resets finds the objects whose counter mode has changed while nothing was
 // collected for them, as the device asks for (no collect-stats, counter-mode,
-// collect-stats), or while they changed policy.
-func resets(steps []step, old, next *Set, handled map[objectKey]bool) {
+// collect-stats), or while they changed policy. It returns the objects that are
+// no longer configured.
+func resets(steps []step, old, next *Set, handled map[objectKey]bool) (removed []objectKey) {
 	was := make(map[objectKey]CounterMode, len(old.c.Objects))
 	for i := range old.c.Objects {
 		was[keyOf(&old.c.Objects[i])] = old.c.Objects[i].CounterMode
@@ -184,6 +202,7 @@ func resets(steps []step, old, next *Set, handled map[objectKey]bool) {
 		o := &next.c.Objects[i]
 		k := keyOf(o)
 		mode, ok := was[k]
+		delete(was, k)
 		if !ok || mode == o.CounterMode || handled[k] {
 			continue
 		}
@@ -195,6 +214,7 @@ func resets(steps []step, old, next *Set, handled map[objectKey]bool) {
 			steps[p.ID].resets = append(steps[p.ID].resets, o)
 		}
 	}
+	return slices.Collect(maps.Keys(was))
 }
 
 // holdAll waits until no collection of the workers runs and keeps the next ones
@@ -221,15 +241,15 @@ func holdAll(ctx context.Context, workers []*worker) error {
 
 // part writes the last values of what leaves the policy, and seals its file if
 // it does not go on.
-func (c *Collector) part(ctx context.Context, s *step, next *Set, now time.Time) error {
+func (c *Collector) part(ctx context.Context, s *step, now time.Time) error {
 	w := s.worker
 	if w == nil || !s.touches() {
 		return nil
 	}
+	w.forget()
 	var errs []error
 	if !s.out.empty() {
 		errs = append(errs, w.dismiss(ctx, now, &s.out))
-		errs = append(errs, w.series.keep(next))
 	}
 	if s.is != nil && !s.restart {
 		return errors.Join(errs...)
@@ -241,21 +261,84 @@ func (c *Collector) part(ctx context.Context, s *step, next *Set, now time.Time)
 	return errors.Join(errs...)
 }
 
+// remove drops the baselines of objects that are no longer configured: an object
+// that is configured again is a new one. Policies that may be collecting do it
+// themselves, before their next collection.
+func (c *Collector) remove(keys []objectKey, steps []step) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	var errs []error
+	for i := range steps {
+		s := &steps[i]
+		if w := s.worker; w != nil && !s.touches() {
+			w.mu.Lock()
+			w.removed = append(w.removed, keys...)
+			w.mu.Unlock()
+			continue
+		}
+		for _, home := range s.homes {
+			if home.Policy.Record == "" || !c.free(home.Policy.Record, steps) {
+				continue
+			}
+			series := c.seriesOf(home.Policy.Record)
+			series.forget(keys...)
+			if err := series.save(); err != nil {
+				errs = append(errs, &Error{Op: opBaselines, Policy: s.id, Err: err})
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// free tells whether no collection can be using the series of a record.
+func (c *Collector) free(name record.Name, steps []step) bool {
+	return !slices.ContainsFunc(steps, func(s step) bool {
+		return s.worker != nil && !s.touches() && s.homes[0].Policy.Record == name
+	})
+}
+
+// opBaselines is what is tried when baselines are read or written.
+const opBaselines = "keep the baselines of reset counters"
+
+// move takes the baselines of a record that has another home to it. Those of a
+// record that no policy has any more are dropped.
+func (c *Collector) move(s *step, steps []step) error {
+	if !s.moves {
+		return nil
+	}
+	name := s.homes[0].Policy.Record
+	series := c.seriesOf(name)
+	i := slices.IndexFunc(steps, func(s step) bool { return s.homes[1].Policy.Record == name })
+	var err error
+	if i < 0 {
+		err = series.clear(s.homes[0])
+	} else if err = series.load(s.homes[0]); err == nil {
+		if err = series.load(steps[i].homes[1]); err == nil {
+			err = series.save()
+		}
+	}
+	if err != nil {
+		return &Error{Op: opBaselines, Policy: s.id, Err: err}
+	}
+	return nil
+}
+
 // reset takes the baselines of objects that are not collected at the moment.
 func (c *Collector) reset(ctx context.Context, s *step, now time.Time) error {
-	if len(s.resets) == 0 || s.home.Definition == nil {
+	if len(s.resets) == 0 || s.homes[1].Definition == nil {
 		return nil
 	}
 	fail := func(err error) error { return &Error{Op: "reset counters", Policy: s.id, Err: err} }
-	series := c.seriesOf(s.home.Policy.Record)
-	if err := series.load(s.home); err != nil {
+	series := c.seriesOf(s.homes[1].Policy.Record)
+	if err := series.load(s.homes[1]); err != nil {
 		return fail(err)
 	}
-	b := &resetSink{s: series, t: s.home.Policy.Type, fresh: baselines{}, missing: map[objectKey]bool{}}
+	b := &resetSink{s: series, t: s.homes[1].Policy.Type, fresh: baselines{}, missing: map[objectKey]bool{}}
 	for _, o := range s.resets {
 		b.fresh[keyOf(o)] = newBaseline(now)
 	}
-	err := c.o.Source.Sample(ctx, Request{At: now, Record: s.home.Definition, Objects: s.resets}, b)
+	err := c.o.Source.Sample(ctx, Request{At: now, Record: s.homes[1].Definition, Objects: s.resets}, b)
 	series.install(b.fresh, err != nil, b.missing, c.o.Source)
 	if err := errors.Join(err, series.save()); err != nil {
 		return fail(err)
@@ -271,7 +354,9 @@ func (c *Collector) swap(next *Set, steps []step, now time.Time) {
 		status := c.statusBefore(s)
 		switch {
 		case s.is == nil:
-			past[s.id] = status
+			if _, ok := next.policies[s.id]; ok {
+				past[s.id] = status
+			}
 		case s.worker != nil && !s.restart:
 			s.worker.change(*s.is)
 			workers = append(workers, s.worker)
@@ -284,11 +369,6 @@ func (c *Collector) swap(next *Set, steps []step, now time.Time) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, status := range c.past {
-		if _, ok := next.policies[id]; ok && past[id].Policy == 0 {
-			past[id] = status
-		}
-	}
 	c.set, c.workers, c.past = next, workers, past
 	if c.running != nil {
 		for _, w := range begun {

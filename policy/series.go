@@ -18,11 +18,12 @@ type series struct {
 	places map[*record.RowSet]*rowPlaces
 	finals map[objectKey]int // ordinals of the objects that ended since the last collection
 
-	base  baselines       // what is subtracted from the counters
-	dir   string          // where the baselines are kept; "" if nothing is
-	known bool            // what dir held is in base
-	dirty bool            // base is not in dir
-	stale map[string]bool // where a copy lies that is out of date
+	base  baselines          // what is subtracted from the counters
+	dir   string             // where the baselines are kept; "" if nothing is
+	gone  map[objectKey]bool // what is not to be taken from dir
+	known bool               // what dir held is in base
+	dirty bool               // base is not in dir
+	stale map[string]bool    // where a copy lies that is out of date
 	files *sync.Mutex
 }
 
@@ -32,7 +33,7 @@ func (c *Collector) seriesOf(name record.Name) *series {
 	defer c.mu.Unlock()
 	s := c.series[name]
 	if s == nil {
-		s = &series{record: name, places: map[*record.RowSet]*rowPlaces{}, finals: map[objectKey]int{}, base: baselines{}, stale: map[string]bool{}, files: &c.files}
+		s = &series{record: name, places: map[*record.RowSet]*rowPlaces{}, finals: map[objectKey]int{}, base: baselines{}, gone: map[objectKey]bool{}, stale: map[string]bool{}, files: &c.files}
 		c.series[name] = s
 	}
 	return s
@@ -160,29 +161,33 @@ func (s *series) complete() {
 	}
 }
 
-// keep drops the baselines of objects that are no longer configured.
-func (s *series) keep(set *Set) error {
-	if len(s.base) == 0 {
-		return nil
-	}
-	configured := make(map[objectKey]bool, len(set.c.Objects))
-	for i := range set.c.Objects {
-		configured[keyOf(&set.c.Objects[i])] = true
-	}
-	for k := range s.base {
-		if !configured[k] {
-			s.forget(k)
+// forget drops the baselines of objects.
+func (s *series) forget(keys ...objectKey) {
+	for _, k := range keys {
+		if !s.known {
+			s.gone[k] = true
+		}
+		if s.base[k] != nil {
+			delete(s.base, k)
+			s.dirty = true
 		}
 	}
-	return s.save()
 }
 
-// forget drops the baseline of an object.
-func (s *series) forget(k objectKey) {
-	if s.base[k] != nil {
-		delete(s.base, k)
-		s.dirty = true
+// clear drops all baselines, of a record that no policy has any more.
+func (s *series) clear(was Plan) error {
+	s.base, s.gone, s.dirty = baselines{}, map[objectKey]bool{}, false
+	dir := s.dir
+	if dir == "" {
+		dir = baselineDir(was)
 	}
+	s.dir, s.known = "", false
+	if dir == "" {
+		return nil
+	}
+	s.files.Lock()
+	defer s.files.Unlock()
+	return removeBaselines(dir, s.record)
 }
 
 // subtract takes the baseline of an object off the copy of r in e.rec.
@@ -246,13 +251,19 @@ func (s *series) drop(e *entry, k objectKey, why string) {
 	}
 }
 
+// baselineDir returns where the baselines of a policy's record lie, "" if the
+// policy stores nothing.
+func baselineDir(plan Plan) string {
+	if plan.File.ID == 0 {
+		return ""
+	}
+	return filepath.Join(plan.File.Location, stateDir)
+}
+
 // load reads the baselines below the location of the plan's file-id, and takes
 // those it has there if the policy has moved.
 func (s *series) load(plan Plan) error {
-	dir := ""
-	if plan.File.ID != 0 {
-		dir = filepath.Join(plan.File.Location, stateDir)
-	}
+	dir := baselineDir(plan)
 	if dir == "" || s.known && s.dir == dir {
 		return nil
 	}
@@ -267,7 +278,7 @@ func (s *series) load(plan Plan) error {
 		}
 	}
 	for k, b := range found {
-		if mine := s.base[k]; mine == nil || mine.at.Before(b.at) {
+		if mine := s.base[k]; !s.gone[k] && (mine == nil || mine.at.Before(b.at)) {
 			s.base[k] = b
 		}
 	}
@@ -275,7 +286,8 @@ func (s *series) load(plan Plan) error {
 		s.stale[s.dir] = true
 	}
 	delete(s.stale, dir)
-	s.dirty = s.dirty || s.known || len(found) < len(s.base)
+	clear(s.gone)
+	s.dirty = s.dirty || s.known || len(found) != len(s.base)
 	s.dir, s.known = dir, true
 	return nil
 }

@@ -105,11 +105,7 @@ func (s *Set) Plan() []Plan {
 			continue
 		}
 		at[p] = len(out)
-		plan := Plan{Policy: *p, Definition: s.defs[p.ID]}
-		if f := s.files[int(p.To)]; f != nil {
-			plan.File = *f
-		}
-		out = append(out, plan)
+		out = append(out, s.home(*p))
 	}
 	for i := range s.c.Objects {
 		o := &s.c.Objects[i]
@@ -120,4 +116,13 @@ func (s *Set) Plan() []Plan {
 		}
 	}
 	return out
+}
+
+// home returns record and file-id of a policy, also of one out of service.
+func (s *Set) home(p AccountingPolicy) Plan {
+	h := Plan{Policy: p, Definition: s.defs[p.ID]}
+	if f := s.files[int(p.To)]; f != nil {
+		h.File = *f
+	}
+	return h
 }

@@ -25,8 +25,9 @@ type worker struct {
 	missing map[objectKey]bool // could not be read in the last collection
 	closed  bool
 
-	mu      sync.Mutex // held while what follows is looked at
-	pending *Plan      // takes the place of plan when the next interval ends
+	mu      sync.Mutex  // held while what follows is looked at
+	removed []objectKey // objects that left the configuration
+	pending *Plan       // takes the place of plan when the next interval ends
 	status  Status
 	since   time.Time // when the interval in progress began; zero if that is not known
 }
@@ -168,10 +169,20 @@ func (w *worker) collect(ctx context.Context, stamp, now time.Time) (Interval, e
 
 // adopt begins to work by a plan.
 func (w *worker) adopt(plan Plan) {
+	w.forget()
 	w.plan = plan
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pending = nil
+}
+
+// forget drops what is known of objects that left the configuration.
+func (w *worker) forget() {
+	w.mu.Lock()
+	removed := w.removed
+	w.removed = nil
+	w.mu.Unlock()
+	w.series.forget(removed...)
 }
 
 // begins returns the interval that ends now. Its times have no monotonic reading,
@@ -305,7 +316,8 @@ func (w *worker) close() error {
 	}
 	defer w.busy.unlock()
 	w.end()
-	return w.out.close(time.Now())
+	w.forget()
+	return errors.Join(w.series.save(), w.out.close(time.Now()))
 }
 
 // end ends the worker. The caller holds busy.
