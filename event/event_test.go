@@ -47,6 +47,7 @@ func examples() []Event {
 		ConfigRefused(noon, "/etc/acctpull/fleet.yaml", "line 7: there is no key \"evry\""),
 		DeviceLate(noon, "router-7", "1h20m0s"),
 		Exported(noon, 96, 480000, 3),
+		FileLeft(noon, 11, 1, "act1101-20260102-110000.xml.gz", errFull),
 		SpaceContention(noon, 11, 1, "/flash/cf1", errFull),
 		AdminLocFailed(noon, 11, 1, "/flash/cf1", errFull),
 		BackupLocFailed(noon, 11, 1, "/flash/cf2", errFull),

@@ -64,6 +64,7 @@ const (
 	configRefused
 	deviceLate
 	exported
+	fileLeft
 	spaceContention
 	adminLocFailed
 	backupLocFailed
@@ -177,6 +178,10 @@ var own = [...]Definition{
 		"$records$ records of $files$ files are in the dataset",
 		[]string{"files", "records", "outputs"},
 		"Fetched files were exported; outputs is the number of Parquet files."},
+	fileLeft: {Acctpull, 2027, "fileLeft", Major, Main,
+		"Accounting file $file$ of policy $policy$ could not be closed: $reason$",
+		[]string{"policy", "file_id", "file", "reason"},
+		"A policy goes on with another file. This one stays in act-collect/, with everything that was committed to it, and is closed at the next start."},
 	spaceContention: {Logger, 2005, "tmnxLogSpaceContention", Major, Main,
 		"There is no room for a file of policy $policy$ at $location$: $reason$",
 		[]string{"policy", "file_id", "location", "reason"},
@@ -390,12 +395,21 @@ func RecoveryFailed(now time.Time, err error) Event {
 	return own[recoveryFailed].make(now, "recovery", text(err))
 }
 
-// text is that of an error, "unknown" for none.
+// FileLeft: a file that a policy is done with could not be closed.
+func FileLeft(now time.Time, policy, fileID int, file string, err error) Event {
+	return own[fileLeft].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), file, text(err))
+}
+
+// text is that of an error in one line, "unknown" for none.
 func text(err error) string {
 	if err == nil {
 		return "unknown"
 	}
-	return err.Error()
+	var lines []string
+	for line := range strings.Lines(err.Error()) {
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	return strings.Join(lines, "; ")
 }
 
 func policySubject(policy int) string { return "accounting policy " + strconv.Itoa(policy) }

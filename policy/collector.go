@@ -284,6 +284,9 @@ func NewCollector(o Options) (*Collector, error) {
 	return c, nil
 }
 
+// Set returns the Set in force.
+func (c *Collector) Set() *Set { return c.current() }
+
 // current returns the Set in force.
 func (c *Collector) current() *Set {
 	c.mu.Lock()

@@ -57,6 +57,8 @@ type Agent struct {
 	o         Options
 	collector *policy.Collector
 
+	reload sync.Mutex // one change of the configuration at a time
+
 	mu    sync.Mutex // held by who changes what follows
 	set   *policy.Set
 	locks map[string]*durable.Lock // by location
@@ -78,7 +80,7 @@ func New(o Options) (*Agent, error) {
 		o.Source = source
 	}
 	a := &Agent{o: o, set: o.Set, locks: map[string]*durable.Lock{}}
-	c, err := policy.NewCollector(policy.Options{Set: o.Set, Source: o.Source, Location: o.Zone, Minute: o.Minute, Software: o.Software, Hooks: a.hooks()})
+	c, err := policy.NewCollector(policy.Options{Set: o.Set, Source: o.Source, Location: o.Zone, Retention: o.Rule, Minute: o.Minute, Software: o.Software, Hooks: a.hooks()})
 	if err != nil {
 		return nil, err
 	}

@@ -139,7 +139,7 @@ func TestEvents(t *testing.T) {
 		for _, e := range events.Events() {
 			got = append(got, fmt.Sprintf("%s %s", e.Name, e.Severity))
 		}
-		want := []string{"recoveryFailed major", "tmnxLogAccountingDataLoss major", "policyDown major", "policyUp cleared",
+		want := []string{"recoveryFailed major", "tmnxLogAdminLocFailed minor", "tmnxLogAccountingDataLoss major", "policyDown major", "policyUp cleared",
 			"objectMissing minor", "countersRestarted warning", "objectFound cleared", "tmnxLogAccountingDataLoss major", "tmnxLogFileRollover indeterminate"}
 		if !slices.Equal(got, want) {
 			t.Errorf("events:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"path/filepath"
 	"time"
 
 	"acctpull/event"
@@ -27,6 +28,28 @@ func (a *Agent) hooks() policy.Hooks {
 			}
 			a.emit(event.FileRollover(time.Now(), f.Name.ID, f.Name.FileID, f.Name.String(), n))
 			call(a.o.Hooks.OnFile, f)
+		},
+		OnContention: func(n policy.LocationNote) {
+			a.emit(event.SpaceContention(time.Now(), n.Policy, n.FileID, n.Location, n.Err))
+			call(a.o.Hooks.OnContention, n)
+		},
+		OnDeleted: func(d policy.Deletion) {
+			name := d.File.Name
+			location := filepath.Dir(filepath.Dir(d.File.Path)) // of location/act/file
+			a.emit(event.FileDeleted(time.Now(), name.ID, name.FileID, name.String(), location, string(d.Reason)))
+			call(a.o.Hooks.OnDeleted, d)
+		},
+		OnLocationFailed: func(n policy.LocationNote) {
+			failed := event.AdminLocFailed
+			if n.Backup {
+				failed = event.BackupLocFailed
+			}
+			a.emit(failed(time.Now(), n.Policy, n.FileID, n.Location, n.Err))
+			call(a.o.Hooks.OnLocationFailed, n)
+		},
+		OnLeft: func(l policy.LeftFile) {
+			a.emit(event.FileLeft(time.Now(), l.Policy, l.File.Name.FileID, l.File.Name.String(), l.Err))
+			call(a.o.Hooks.OnLeft, l)
 		},
 		OnState: func(s policy.State) {
 			if s.Up {

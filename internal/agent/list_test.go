@@ -130,6 +130,9 @@ func (w *world) accountingDirs() []string {
 			w.t.Fatal(err)
 		}
 		for _, dir := range found {
+			if strings.HasSuffix(filepath.Dir(dir), ".out") {
+				continue // the card lies on the table
+			}
 			rel, err := filepath.Rel(w.dir, dir)
 			if err != nil {
 				w.t.Fatal(err)
@@ -151,8 +154,8 @@ func (w *world) listFile(b *strings.Builder, rel string) {
 		}
 		state = "in progress"
 	}
-	if complete := filepath.Base(filepath.Dir(rel)) == policy.ArchiveDir; complete != (c.err == nil) {
-		w.t.Errorf("%s is %s: %v", rel, state, c.err)
+	if filepath.Base(filepath.Dir(rel)) == policy.ArchiveDir && c.err != nil {
+		w.t.Errorf("%s: %v", rel, c.err)
 	}
 	h := c.header
 	fmt.Fprintf(b, "%s %s, %s, opened %s", rel, state, h.Reason, h.Created.UTC().Format(time.RFC3339))

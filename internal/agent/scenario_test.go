@@ -104,6 +104,9 @@ var language = scenario.Language{
 		{Name: "start", Doc: "The agent is started. It is running at the beginning of every scenario."},
 		{Name: "kill", Undo: "start", Doc: "The agent ends as by kill -9: nothing is written or closed any more."},
 		{Name: "reboot", Doc: "The agent ends as by kill -9, all counters begin again, and it is started."},
+		{Name: "config", Args: []scenario.Arg{{Name: "section"}}, Doc: "A running agent gets the configuration of a section."},
+		{Name: "edit", Args: []scenario.Arg{{Name: "old"}, {Name: "new"}}, Doc: "A running agent gets its configuration with a piece of text, which stands in it once, replaced."},
+		{Name: "clear log", Args: []scenario.Arg{{Name: "policy", Check: scenario.Number(1, 99)}}, Doc: "The open file of a policy is ended by hand."},
 		{Name: "slow", Args: []scenario.Arg{{Name: "duration", Check: scenario.Duration}}, Undo: "fast", Doc: "Reading an object takes this long."},
 		{Name: "fast", Doc: "Reading takes no time."},
 		{Name: "source fails", Args: []scenario.Arg{{Name: "reason"}}, Undo: "source works", Doc: "The source of counters fails after the first object."},
@@ -116,7 +119,7 @@ var language = scenario.Language{
 		{Name: "disk freed", Args: []scenario.Arg{{Name: "card", Check: card}}, Doc: "It is gone again."},
 		{Name: "card out", Args: []scenario.Arg{{Name: "card", Check: card}}, Undo: "card in", Doc: "A flash card is taken out. The scenario needs the setting `flash`."},
 		{Name: "card in", Args: []scenario.Arg{{Name: "card", Check: card}}, Doc: "It is put in again, with its files."},
-		{Name: "read-only", Args: []scenario.Arg{{Name: "card", Check: card}}, Undo: "writable", Doc: "A flash card on which no file is open takes no writes. The scenario needs the setting `flash`."},
+		{Name: "read-only", Args: []scenario.Arg{{Name: "card", Check: card}}, Undo: "writable", Doc: "No file can be made, moved or deleted on a flash card; a file that is open goes on. The scenario needs the setting `flash`."},
 		{Name: "writable", Args: []scenario.Arg{{Name: "card", Check: card}}, Doc: "It takes them again."},
 		{Name: "list", Doc: "Lists the files as they are now."},
 		{Name: "status", Doc: "Prints the status of every policy."},
@@ -158,8 +161,11 @@ func newWorld(t *testing.T, s *scenario.Scenario) *world {
 			check(t, os.Mkdir(dir, 0o750))
 			check(t, unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0750,size="+kib+"k"))
 			t.Cleanup(func() {
-				_ = unix.Unmount(w.slot(name), unix.MNT_DETACH)
-				check(t, unix.Unmount(dir, unix.MNT_DETACH))
+				for _, at := range []string{w.slot(name), dir, dir} { // wherever the scenario ended
+					if err := unix.Unmount(at, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+						t.Error(err)
+					}
+				}
 			})
 		}
 	}
@@ -184,10 +190,10 @@ func (w *world) play() {
 		fmt.Fprintf(&w.out, "> %s\n", step)
 		return w.do(step)
 	})
-	check(w.t, err)
 	w.flush()
 	w.files = w.list()
 	w.kill()
+	check(w.t, err)
 }
 
 // Emit takes an event.
@@ -227,8 +233,14 @@ func (w *world) flush() {
 // print prints an event, with the parameters that its message does not have.
 func (w *world) print(e event.Event) {
 	text := fmt.Sprintf("%s %s %s: %s", w.clock(e.Time), e.Name, e.Severity, e.Message)
+	message := ""
+	for _, d := range event.Own() {
+		if d.Name == e.Name {
+			message = d.Message
+		}
+	}
 	for _, p := range e.Params {
-		if p.Name != "policy" && p.Name != "bytes" && !strings.Contains(e.Message, p.Value) {
+		if p.Name != "policy" && p.Name != "file_id" && !strings.Contains(message, "$"+p.Name+"$") {
 			text += fmt.Sprintf(" %s=%s", p.Name, p.Value)
 		}
 	}
@@ -293,6 +305,20 @@ func (w *world) start() {
 	w.end, w.done = cancel, done
 	go func() { done <- agent.Run(ctx) }()
 	synctest.Wait()
+}
+
+// reload gives a running agent another configuration. The scenario goes on with
+// it only if the agent does.
+func (w *world) reload(config string) {
+	err := w.agent.Load(w.t.Context(), "agent.yaml", []byte(strings.ReplaceAll(config, "FLASH", w.dir)), time.Now())
+	w.flush()
+	if err != nil {
+		w.block(err.Error())
+	}
+	var mistakes *policy.ConfigError
+	if !errors.As(err, &mistakes) && !errors.Is(err, policy.ErrSource) {
+		w.config = config
+	}
 }
 
 // stop stops the agent in good order.
@@ -370,6 +396,32 @@ func (w *world) do(step scenario.Step) error {
 		w.kill()
 		w.src.do(w.src.restart)
 		w.start()
+	case "config":
+		text, ok := w.s.Section(arg(0))
+		if !ok {
+			return fmt.Errorf("there is no section %q", arg(0))
+		}
+		w.reload(text)
+	case "edit":
+		if n := strings.Count(w.config, arg(0)); n != 1 {
+			return fmt.Errorf("%q stands in the configuration %d times", arg(0), n)
+		}
+		w.reload(strings.Replace(w.config, arg(0), arg(1), 1))
+	case "clear log":
+		id, err := strconv.Atoi(arg(0))
+		if err != nil {
+			return err
+		}
+		f, ok, err := w.agent.Roll(w.t.Context(), id, time.Now())
+		w.flush()
+		switch {
+		case err != nil:
+			w.line("  not cleared: %v", err)
+		case ok:
+			w.line("  ended %s", f.Name)
+		default:
+			w.line("  no file is open")
+		}
 	case "slow":
 		d, err := scenario.ParseDuration(arg(0))
 		w.src.do(func() { w.src.pause = d })
@@ -434,9 +486,12 @@ func (w *world) disk(verb, card string) error {
 		}
 		return os.Remove(w.slot(card))
 	case "read-only":
-		return unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, "")
+		if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
+			return err
+		}
+		return unix.Mount("", dir, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, "")
 	case "writable":
-		return unix.Mount("", dir, "", unix.MS_REMOUNT, "")
+		return unix.Unmount(dir, unix.MNT_DETACH)
 	}
 	return fmt.Errorf("nobody does %q", verb)
 }

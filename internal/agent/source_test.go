@@ -28,8 +28,6 @@ type life struct {
 	dead    bool         // there is no object now
 	hidden  bool         // it cannot be read
 	changed bool         // it was born since the last collection
-	mode    policy.CounterMode
-	sampled bool
 }
 
 // deadObject is an object that ended and was not collected since.
@@ -85,11 +83,6 @@ func (s *scripted) Sample(ctx context.Context, req policy.Request, out policy.Si
 		if !hidden {
 			l.changed, l.died = false, nil
 		}
-		if l.sampled && l.mode != o.CounterMode { // a change of the mode resets the counters
-			l.born = time.Now()
-			born = l.born
-		}
-		l.mode, l.sampled = o.CounterMode, true
 		s.mu.Unlock()
 		time.Sleep(pause)
 		if i > 0 && err != nil {
