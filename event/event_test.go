@@ -48,6 +48,8 @@ func examples() []Event {
 		DeviceLate(noon, "router-7", "1h20m0s"),
 		Exported(noon, 96, 480000, 3),
 		FileLeft(noon, 11, 1, "act1101-20260102-110000.xml.gz", errFull),
+		FileReplayed(noon, "service-ingress-octets", "recording/act1101-20260102-110000.xml.gz", 1200, 3, "3 cannot be used"),
+		RecordingEnded(noon, "service-ingress-octets", "it begins again"),
 		SpaceContention(noon, 11, 1, "/flash/cf1", errFull),
 		AdminLocFailed(noon, 11, 1, "/flash/cf1", errFull),
 		BackupLocFailed(noon, 11, 1, "/flash/cf2", errFull),

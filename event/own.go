@@ -65,6 +65,8 @@ const (
 	deviceLate
 	exported
 	fileLeft
+	fileReplayed
+	recordingEnded
 	spaceContention
 	adminLocFailed
 	backupLocFailed
@@ -182,6 +184,14 @@ var own = [...]Definition{
 		"Accounting file $file$ of policy $policy$ could not be closed: $reason$",
 		[]string{"policy", "file_id", "file", "reason"},
 		"A policy goes on with another file. This one stays in act-collect/, with everything that was committed to it, and is closed at the next start."},
+	fileReplayed: {Acctpull, 2028, "fileReplayed", Indeterminate, Main,
+		"Recorded file $file$: $passed$ records of $record$ passed, $left$ did not: $reason$",
+		[]string{"record", "file", "passed", "left", "reason"},
+		"The source replay has come to the end of a recorded file for one record name. The reason says what did not pass and why: records of other names, of objects that the configuration does not list, records that cannot be used, or a file that cannot be read."},
+	recordingEnded: {Acctpull, 2029, "recordingEnded", Warning, Main,
+		"The recording of $record$ has ended: $reason$",
+		[]string{"record", "reason"},
+		"The source replay has given out the last recorded interval of a record. Nothing more is collected, or the recording begins again and so do the counters; the reason says which."},
 	spaceContention: {Logger, 2005, "tmnxLogSpaceContention", Major, Main,
 		"There is no room for a file of policy $policy$ at $location$: $reason$",
 		[]string{"policy", "file_id", "location", "reason"},
@@ -401,6 +411,19 @@ func FileLeft(now time.Time, policy, fileID int, file string, err error) Event {
 }
 
 // text is that of an error in one line, "unknown" for none.
+// FileReplayed: of a recorded file passed records were given out and left were
+// not, for the reason given.
+func FileReplayed(now time.Time, record, file string, passed, left int, reason string) Event {
+	return own[fileReplayed].make(now, record, record, file, strconv.Itoa(passed), strconv.Itoa(left), reason)
+}
+
+// RecordingEnded: there is no further recorded interval; reason tells what
+// happens then.
+func RecordingEnded(now time.Time, record, reason string) Event {
+	return own[recordingEnded].make(now, record, record, reason)
+}
+
+// text is that of an error, "unknown" for none.
 func text(err error) string {
 	if err == nil {
 		return "unknown"

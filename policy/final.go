@@ -144,7 +144,7 @@ func (w *worker) dismiss(ctx context.Context, now time.Time, d *departure) error
 		}
 	}
 	if e.writeErr = w.series.load(w.plan); e.writeErr == nil {
-		err := w.c.o.Source.Sample(ctx, Request{At: now, Record: w.plan.Definition, Objects: objects}, e)
+		err := w.c.o.Source.Sample(ctx, Request{At: now, Record: w.plan.Definition, Objects: objects, Closing: true}, e)
 		w.series.install(e.fresh, err != nil, e.missing, w.c.o.Source)
 		e.finish(err)
 	} else {

@@ -38,7 +38,7 @@ var configKeys = []key[Config]{
 }
 
 var sourceKeys = []key[SourceConfig]{
-	wordKey("kind", []string{SourceLinux, SourceSynthetic}, "`linux` reads the 64-bit counters of the network links of this machine; `synthetic` makes counters up.",
+	wordKey("kind", sourceKinds, "`linux` reads the 64-bit counters of the network links of this machine; `synthetic` makes counters up; `replay` gives out recorded accounting files again.",
 		func(s *SourceConfig) *string { return &s.Kind }, anyWord, plainWord).byDefault(SourceLinux),
 	textKey("namespace", freeText("a name below /run/netns or an absolute path", maxDirPath), "The network namespace in which `linux` looks for links.",
 		func(s *SourceConfig) *string { return &s.Namespace }).or("the agent's own"),
@@ -46,6 +46,12 @@ var sourceKeys = []key[SourceConfig]{
 		func(s *SourceConfig) *uint64 { return &s.Seed }),
 	numberKey("idle", 0, 100, "How many of the objects of `synthetic` have no traffic.",
 		func(s *SourceConfig) *int { return &s.Idle }).in("percent").byDefault(0),
+	textsKey("path", freeText("directories and files", maxDirPath), "The recording that `replay` gives out: the `.xml.gz` and `.xml` files of a directory in the order of their creation, or files in the order given.",
+		func(s *SourceConfig) *[]string { return &s.Path }).or("required by the source replay"),
+	textKey("profile", directory, "The profile that tells `replay` how to read the recording (docs/formats/profile.md).",
+		func(s *SourceConfig) *string { return &s.Profile }).or("none"),
+	flagKey("loop", false, "`replay` begins again behind the end of the recording; otherwise it ends there, and nothing more is collected.",
+		func(s *SourceConfig) *bool { return &s.Loop }),
 }
 
 var fileKeys = []key[FileID]{

@@ -139,7 +139,7 @@ func (w *worker) header(_ rollover.Name, created time.Time, reason string) []byt
 		Record:      w.plan.Policy.Record,
 		Created:     created,
 		Interval:    w.c.lasts(w.plan.Policy.CollectionInterval),
-		Semantics:   semanticsOf(w.plan.Definition),
+		Semantics:   w.semantics(),
 		Description: cmp.Or(w.plan.Policy.Description, w.plan.File.Description),
 		Reason:      reason,
 	}

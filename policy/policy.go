@@ -304,11 +304,13 @@ func (o *Object) String() string {
 const (
 	SourceLinux     = "linux"
 	SourceSynthetic = "synthetic"
+	SourceReplay    = "replay"
 )
 
 // SourceConfig says where counters come from.
 type SourceConfig struct {
-	// Kind is SourceLinux or SourceSynthetic; "" for SourceLinux.
+	// Kind is SourceLinux, SourceSynthetic or SourceReplay; "" for
+	// SourceLinux.
 	Kind string
 	// Namespace is the network namespace that the source linux looks into: a
 	// name below /run/netns or an absolute path; "" for the agent's own.
@@ -318,6 +320,12 @@ type SourceConfig struct {
 	// Idle is how many percent of the objects of the source synthetic have no
 	// traffic.
 	Idle int
+	// Path is the recording of the source replay: directories and files.
+	Path []string
+	// Profile is the file that explains the recording; "" if it needs none.
+	Profile string
+	// Loop begins again behind the end of the recording.
+	Loop bool
 	// Line is where the source stands in the YAML, 0 if it does not.
 	Line int
 

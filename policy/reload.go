@@ -338,7 +338,7 @@ func (c *Collector) reset(ctx context.Context, s *step, now time.Time) error {
 	for _, o := range s.resets {
 		b.fresh[keyOf(o)] = newBaseline(now)
 	}
-	err := c.o.Source.Sample(ctx, Request{At: now, Record: s.homes[1].Definition, Objects: s.resets}, b)
+	err := c.o.Source.Sample(ctx, Request{At: now, Record: s.homes[1].Definition, Objects: s.resets, Closing: true}, b)
 	series.install(b.fresh, err != nil, b.missing, c.o.Source)
 	if err := errors.Join(err, series.save()); err != nil {
 		return fail(err)

@@ -207,6 +207,17 @@ func syntheticRows(d *record.Definition, mode CounterMode) []row {
 	})
 }
 
+// recordedRows returns a row for each row set of a record, on whatever platform:
+// a recording may hold any of them. They are not filled, so the agent need not
+// know their fields.
+func recordedRows(d *record.Definition) []row {
+	var out []row
+	for _, set := range d.RowSets {
+		out = append(out, row{set: set, scope: scopes[set.Scope]})
+	}
+	return out
+}
+
 // rowFinder tells what a kind of source can collect.
 type rowFinder struct{ kind string }
 
@@ -218,6 +229,8 @@ func (f rowFinder) rows(d *record.Definition) []row {
 		return linuxRows(d)
 	case SourceSynthetic:
 		return syntheticRows(d, InOutProfile)
+	case SourceReplay:
+		return recordedRows(d)
 	}
 	return nil
 }

@@ -75,38 +75,6 @@ func (k *checker) control() {
 	}
 }
 
-func (k *checker) source() {
-	s := &k.c.Source
-	if s.Kind == "" && !s.given.bad("kind") {
-		s.Kind = SourceLinux
-	}
-	line := func(key string) int { return s.given.line(key, s.Line) }
-	switch s.Kind {
-	case SourceLinux:
-		if s.Seed != 0 || s.given.zero("seed") {
-			k.fail(RuleSource, line("seed"), "source linux", "seed belongs to source %s", SourceSynthetic)
-		}
-		if s.Idle != 0 || s.given.zero("idle") {
-			k.fail(RuleSource, line("idle"), "source linux", "idle belongs to source %s", SourceSynthetic)
-		}
-		if ns := s.Namespace; ns != "" && !filepath.IsAbs(ns) && (strings.Contains(ns, "/") || ns == "." || ns == "..") {
-			k.fail(RuleSource, line("namespace"), "source linux", "namespace %q is neither a name below /run/netns nor an absolute path", bounded(ns))
-		}
-	case SourceSynthetic:
-		if s.Namespace != "" {
-			k.fail(RuleSource, line("namespace"), "source synthetic", "namespace belongs to source %s", SourceLinux)
-		}
-		if s.Idle < 0 || s.Idle > 100 {
-			k.fail(RuleSource, line("idle"), "source synthetic", "idle %d is outside 0–100 percent", s.Idle)
-		}
-	default:
-		if !s.given.bad("kind") {
-			k.fail(RuleSource, line("kind"), "source", "kind %q is neither %s nor %s", bounded(s.Kind), SourceLinux, SourceSynthetic)
-		}
-	}
-	k.rows = newRowFinder(s.Kind)
-}
-
 func (k *checker) file(f *FileID) {
 	name := fileName(f.ID)
 	line := func(key string) int { return f.given.line(key, f.Line) }
@@ -275,7 +243,7 @@ func (k *checker) record(p *AccountingPolicy, name string) *record.Definition {
 	}
 	if p.Type != 0 && p.Type != t {
 		k.fail(RuleRecordType, line, name, "record %s is of type %s, the policy is of type %s", def.Name, t, p.Type)
-	} else if !k.rows.collects(def) && (k.c.Source.Kind == SourceLinux || k.c.Source.Kind == SourceSynthetic) {
+	} else if knownSource(k.c.Source.Kind) && !k.rows.collects(def) {
 		k.fail(RuleRecordSource, line, name, "source %s cannot collect record %s: %s", k.c.Source.Kind, def.Name, k.rows.why())
 	}
 	if p.Type == 0 && !p.given.bad("type") {

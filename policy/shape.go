@@ -197,6 +197,40 @@ func textKey[T any](name string, shape textShape, doc string, at func(*T) *strin
 		get: func(_ printer, v *T) *yaml.Node { return text(*at(v)) }}
 }
 
+// textsKey is one text or a list of them.
+func textsKey[T any](name string, shape textShape, doc string, at func(*T) *[]string) key[T] {
+	one := schema{"type": "string", "pattern": shape.pattern}
+	return key[T]{name: name, typ: shape.typ + ", or a list", limits: shape.limits, doc: doc,
+		schema: schema{"anyOf": []schema{one, {"type": "array", "minItems": 1, "items": one}}},
+		set: func(d *decoder, k string, n *yaml.Node, v *T) bool {
+			items := []*yaml.Node{n}
+			if n.Kind == yaml.SequenceNode && d.kind(k, n, yaml.SequenceNode) {
+				items = n.Content
+			}
+			for _, item := range items {
+				if !d.kind(k, item, yaml.ScalarNode) {
+					return false
+				}
+				*at(v) = append(*at(v), item.Value)
+			}
+			return true
+		},
+		get: func(_ printer, v *T) *yaml.Node {
+			switch texts := *at(v); len(texts) {
+			case 0:
+				return nil
+			case 1:
+				return text(texts[0])
+			default:
+				seq := &yaml.Node{Kind: yaml.SequenceNode}
+				for _, s := range texts {
+					seq.Content = append(seq.Content, scalar("!!str", s))
+				}
+				return seq
+			}
+		}}
+}
+
 func recordKey[T any](name, doc string, at func(*T) *record.Name) key[T] {
 	var names []string
 	for _, d := range record.Builtin().Definitions() {

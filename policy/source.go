@@ -15,8 +15,13 @@ type Request struct {
 	At time.Time
 	// Record is the record to produce.
 	Record *record.Definition
-	// Objects are what to read, all of one type.
+	// Objects are what to read, all of one type; none for all objects of a
+	// recording.
 	Objects []*Object
+	// Closing asks for the values that objects have at the moment, because
+	// they leave the policy or are reset. It is no collection of the policy: a
+	// source that gives out one value after the other does not go on.
+	Closing bool
 }
 
 // Source reads counters. A Collector calls one Source from several goroutines,
@@ -46,8 +51,16 @@ type Sink interface {
 	Restarted(o *Object, why string)
 }
 
-// NewSource returns the source that the configuration asks for. It opens
-// nothing before the first Sample.
+// Teller is a Source that knows better than the agent what its counters are.
+type Teller interface {
+	// Semantics returns record.Cumulative, record.PerInterval, or "" for not
+	// known. It is asked when a file is made, while records are handed out.
+	Semantics(name record.Name) string
+}
+
+// NewSource returns the source that the configuration asks for. Linux and
+// synthetic sources open nothing before the first Sample; for a Replay its
+// profile is read and its files are listed here.
 func NewSource(s *Set) (Source, error) {
 	c := s.Config().Source
 	switch c.Kind {
@@ -55,6 +68,8 @@ func NewSource(s *Set) (Source, error) {
 		return &Linux{Namespace: c.Namespace}, nil
 	case SourceSynthetic:
 		return &Synthetic{Seed: c.Seed, Idle: c.Idle}, nil
+	case SourceReplay:
+		return newReplay(s)
 	}
 	return nil, fmt.Errorf("source %q: there is no such source", bounded(c.Kind))
 }

@@ -70,6 +70,8 @@ func (w *warner) object(o *Object) {
 func (w *warner) policy(p *AccountingPolicy) {
 	n := w.objects[p]
 	switch {
+	case w.s.discovers(p.Type):
+		// its objects are those of the recording
 	case p.Shutdown && n > 0:
 		w.fail(WarnPolicyShutdown, p.given.line("shutdown", p.Line), policyName(p.ID), "it is shut down, so nothing is collected for its %s", count(n, "object"))
 	case !p.Shutdown && n == 0 && p.Default:
@@ -77,6 +79,12 @@ func (w *warner) policy(p *AccountingPolicy) {
 	case !p.Shutdown && n == 0:
 		w.fail(WarnPolicyEmpty, p.Line, policyName(p.ID), "it collects nothing: no %s that collects statistics names it", p.Type.Object())
 	}
+}
+
+// discovers tells whether the objects of a type come from the source, because
+// the configuration lists none.
+func (s *Set) discovers(t Type) bool {
+	return s.c.Source.Kind == SourceReplay && !slices.ContainsFunc(s.c.Objects, func(o Object) bool { return o.Type == t })
 }
 
 func (w *warner) file(f *FileID, p *AccountingPolicy) {

@@ -159,7 +159,7 @@ func (w *worker) collect(ctx context.Context, stamp, now time.Time) (Interval, e
 	w.adopt(w.next())
 	e := w.entry(ctx, stamp, now, len(w.plan.Objects))
 	var err error
-	if e.writeErr = errors.Join(w.follow(now), w.series.load(w.plan)); e.writeErr == nil && len(w.plan.Objects) > 0 {
+	if e.writeErr = errors.Join(w.follow(now), w.series.load(w.plan)); e.writeErr == nil && (len(w.plan.Objects) > 0 || w.c.current().discovers(w.plan.Policy.Type)) {
 		err = w.c.o.Source.Sample(ctx, Request{At: now, Record: w.plan.Definition, Objects: w.plan.Objects}, e)
 	}
 	e.finish(err)
@@ -326,4 +326,12 @@ func (w *worker) end() {
 		w.closed = true
 		close(w.quit)
 	}
+}
+
+// semantics is what the counters of the policy are.
+func (w *worker) semantics() string {
+	if t, ok := w.c.o.Source.(Teller); ok {
+		return t.Semantics(w.plan.Policy.Record)
+	}
+	return semanticsOf(w.plan.Definition)
 }

@@ -79,6 +79,9 @@ func New(o Options) (*Agent, error) {
 		}
 		o.Source = source
 	}
+	if r, ok := o.Source.(*policy.Replay); ok && r.OnNote == nil {
+		r.OnNote = func(n policy.ReplayNote) { replayed(o.Events, n) }
+	}
 	a := &Agent{o: o, set: o.Set, locks: map[string]*durable.Lock{}}
 	c, err := policy.NewCollector(policy.Options{Set: o.Set, Source: o.Source, Location: o.Zone, Retention: o.Rule, Minute: o.Minute, Software: o.Software, Hooks: a.hooks()})
 	if err != nil {

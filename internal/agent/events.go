@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"cmp"
+	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"acctpull/event"
@@ -102,4 +105,39 @@ func (a *Agent) recovered(r rollover.Recovered, err error) {
 	if hook := a.o.Hooks.OnRecovered; hook != nil {
 		hook(r, err)
 	}
+}
+
+// replayed reports what became of a recorded file, or of a recording.
+func replayed(events event.Sink, n policy.ReplayNote) {
+	name := string(n.Record)
+	if n.File == "" {
+		reason := "nothing more is collected"
+		if n.Again {
+			reason = "it begins again"
+		}
+		events.Emit(event.RecordingEnded(time.Now(), name, reason))
+		return
+	}
+	var left []string
+	for _, part := range []struct {
+		count int
+		why   string
+	}{
+		{n.Other, "have another record name"},
+		{n.Unlisted, "are of objects that are not listed"},
+		{n.Bad, "cannot be used"},
+		{n.Late, "came too late for their interval"},
+	} {
+		if part.count > 0 {
+			left = append(left, fmt.Sprintf("%d %s", part.count, part.why))
+		}
+	}
+	if n.UnknownFields > 0 {
+		left = append(left, fmt.Sprintf("%d fields that nobody knows passed", n.UnknownFields))
+	}
+	if n.Err != nil {
+		left = append(left, n.Err.Error())
+	}
+	reason := cmp.Or(strings.Join(left, ", "), "all of it passed")
+	events.Emit(event.FileReplayed(time.Now(), name, n.File, n.Passed, n.Other+n.Unlisted+n.Bad+n.Late, reason))
 }
