@@ -2,8 +2,9 @@
 // finished accounting files, act/, by SCP and by SFTP.
 //
 // It understands "scp -f" with one file or one pattern, and the reading half
-// of SFTP. There is no shell, no terminal, no other command, no forwarding, no
-// agent, no write verb and no SFTP extension. Only regular files directly
+// of SFTP. There is no shell of the machine, no other command, no forwarding, no
+// agent, no write verb and no SFTP extension; a command line that imitates the
+// model device's can be added, see CLI. Only regular files directly
 // inside the served directory are visible: symbolic links, directories, FIFOs,
 // devices, names with control characters, names that start with a dot, and
 // files with a second hard link are not.
@@ -82,6 +83,10 @@ type Options struct {
 	// before a file is opened or described. It exists to imitate a device
 	// whose files come and go; its error refuses the request. Nil: nothing.
 	Prepare func(listing bool) error
+
+	// CLI answers shell and exec requests. It exists to imitate a device; nil:
+	// they are refused.
+	CLI *CLI
 
 	Limits Limits
 	Hooks  Hooks

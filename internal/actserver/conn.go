@@ -111,15 +111,16 @@ func (c *conn) channel(nch ssh.NewChannel, wg *sync.WaitGroup) error {
 // until the client has closed the channel too: a channel that is not closed
 // counts as open.
 func (c *conn) session(ch ssh.Channel, requests <-chan *ssh.Request) {
+	var term *terminal
 	for request := range requests {
-		run, err := c.choose(request)
+		run, err := c.choose(request, &term)
 		if err != nil {
 			c.refuse("request", err)
 		}
 		// A reply, a status or a close that does not get out means that the
 		// connection is gone, and then requests ends.
 		_ = request.Reply(err == nil, nil)
-		if err != nil {
+		if err != nil || run == nil {
 			continue
 		}
 		drained := make(chan struct{})
@@ -136,27 +137,39 @@ func (c *conn) session(ch ssh.Channel, requests <-chan *ssh.Request) {
 	_ = ch.Close()
 }
 
-// choose finds what a session request asks to run.
-func (c *conn) choose(r *ssh.Request) (run func(io.ReadWriteCloser) uint32, err error) {
+// choose finds what a session request asks to run; nil if it is only about the
+// terminal.
+func (c *conn) choose(r *ssh.Request, term **terminal) (run func(io.ReadWriteCloser) uint32, err error) {
+	o := c.server.o
 	var argument struct{ Text string }
-	switch r.Type {
-	case "exec", "subsystem":
+	switch {
+	case r.Type == "exec" || r.Type == "subsystem":
 		if err := ssh.Unmarshal(r.Payload, &argument); err != nil {
 			return nil, fmt.Errorf("%s request: %w", r.Type, err)
 		}
-	default: // shell, pty-req, x11-req, auth-agent-req@openssh.com, env, signal, …
+	case r.Type == "pty-req" && o.CLI != nil:
+		*term, err = parseTerminal(r.Payload)
+		return nil, err
+	case r.Type == "shell" && o.CLI != nil:
+		t := *term
+		return func(rw io.ReadWriteCloser) uint32 { return c.shell(rw, t) }, nil
+	default: // x11-req, auth-agent-req@openssh.com, env, signal, …
 		return nil, fmt.Errorf("%w: request %s", ErrNotOffered, quote(r.Type))
 	}
-	o := c.server.o
-	switch {
-	case r.Type == "subsystem" && argument.Text == "sftp" && !o.NoSFTP:
-		return c.sftp, nil
-	case r.Type == "exec" && !o.NoSCP:
-		if _, err := parseSCP(argument.Text); !errors.Is(err, errNotSCP) {
+	if r.Type == "subsystem" {
+		if argument.Text == "sftp" && !o.NoSFTP {
+			return c.sftp, nil
+		}
+		return nil, fmt.Errorf("%w: subsystem %s", ErrNotOffered, quote(argument.Text))
+	}
+	if _, err := parseSCP(argument.Text); !errors.Is(err, errNotSCP) {
+		if !o.NoSCP {
 			return func(rw io.ReadWriteCloser) uint32 { return c.scp(rw, argument.Text) }, nil
 		}
+	} else if o.CLI != nil {
+		return func(rw io.ReadWriteCloser) uint32 { return c.execute(rw, argument.Text) }, nil
 	}
-	return nil, fmt.Errorf("%w: %s %s", ErrNotOffered, r.Type, quote(argument.Text))
+	return nil, fmt.Errorf("%w: exec %s", ErrNotOffered, quote(argument.Text))
 }
 
 // handle takes one of the connection's handles; release gives it back.

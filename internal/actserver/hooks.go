@@ -38,7 +38,7 @@ type Transfer struct {
 type Refusal struct {
 	Login
 	// What is one of "connection", "login", "channel", "request", "scp",
-	// "sftp".
+	// "sftp", "cli".
 	What string
 	Err  error
 }

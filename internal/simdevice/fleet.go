@@ -39,8 +39,8 @@ type Group struct {
 	Skew time.Duration
 	// Zone is the time zone of the times in their file names; nil for UTC.
 	Zone *time.Location
-	// Legacy, SCPOnly and ShowCollect are those of Options.
-	Legacy, SCPOnly, ShowCollect bool
+	// Legacy, SCPOnly, MDCLI and ShowCollect are those of Options.
+	Legacy, SCPOnly, MDCLI, ShowCollect bool
 	// Faults at the start.
 	Faults Faults
 }
@@ -203,7 +203,7 @@ func (f *Fleet) device(g *Group, name string, at netip.AddrPort) (*Device, error
 	o := Options{
 		Name: name, Dir: filepath.Join(f.o.Dir, "devices", name), Addr: at.String(),
 		Passwords: f.o.Passwords, Keys: f.o.Keys, KeyboardInteractive: f.o.KeyboardInteractive,
-		HostSeed: seed, Legacy: g.Legacy, SCPOnly: g.SCPOnly, ShowCollect: g.ShowCollect,
+		HostSeed: seed, Legacy: g.Legacy, SCPOnly: g.SCPOnly, MDCLI: g.MDCLI, ShowCollect: g.ShowCollect,
 		Faults: g.Faults, Limits: f.o.Limits,
 	}
 	if len(g.Config.Policies) > 0 {

@@ -81,6 +81,7 @@ func GroupKeys() []GroupKey {
 		}},
 		{"scp-only", "no", "there is no SFTP", flag(func(t *groupText) *bool { return &t.g.SCPOnly })},
 		{"legacy", "no", "only old algorithms, and an RSA host key", flag(func(t *groupText) *bool { return &t.g.Legacy })},
+		{"md-cli", "no", "the model-driven command line instead of the classic one", flag(func(t *groupText) *bool { return &t.g.MDCLI })},
 		{"show-collect", "no", "act-collect/ can be seen", flag(func(t *groupText) *bool { return &t.g.ShowCollect })},
 		{"faults", "none", "faults from the start, with commas: `faults=slow=1000,corrupt`", func(t *groupText, v string) (err error) {
 			t.g.Faults, err = ParseFaults(v)
@@ -198,7 +199,7 @@ func (g *Group) Summary() string {
 	for _, w := range []struct {
 		on   bool
 		text string
-	}{{g.SCPOnly, "SCP only"}, {g.Legacy, "old algorithms"}, {g.ShowCollect, "act-collect visible"}, {g.Faults != Faults{}, "with faults"}} {
+	}{{g.SCPOnly, "SCP only"}, {g.Legacy, "old algorithms"}, {g.MDCLI, "model-driven CLI"}, {g.ShowCollect, "act-collect visible"}, {g.Faults != Faults{}, "with faults"}} {
 		if w.on {
 			words = append(words, w.text)
 		}

@@ -432,5 +432,18 @@ func (l *life) stepClock(step time.Duration) {
 func (l *life) time() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.clock().Add(l.offset)
+	return l.local(l.clock().Add(l.offset))
 }
+
+// booted is when the present boot began, by the device's clock.
+func (l *life) booted() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.passTo(l.clock())
+	if l.boot == nil {
+		return l.local(l.o.Began.Add(l.offset))
+	}
+	return l.local(l.boot.began)
+}
+
+func (l *life) local(t time.Time) time.Time { return t.In(cmp.Or(l.o.Zone, time.UTC)) }

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"math/big"
 	"math/rand/v2"
+	"os"
 	"strings"
 
 	"acctpull/internal/actserver"
@@ -57,6 +58,7 @@ func (d *Device) serverOptions(v variant, key ssh.Signer) actserver.Options {
 		Length:              d.length,
 		Alter:               d.alter,
 		Prepare:             d.prepare,
+		CLI:                 d.cli(),
 		Limits:              d.o.Limits,
 		Hooks:               d.o.Hooks,
 	}
@@ -75,6 +77,36 @@ func (d *Device) serverOptions(v variant, key ssh.Signer) actserver.Options {
 		o.Algorithms = legacyAlgorithms()
 	}
 	return o
+}
+
+// flashSize is the size of the flash card, as the command line tells it.
+const flashSize = 1 << 30
+
+// cli is the command line of the device.
+func (d *Device) cli() *actserver.CLI {
+	c := &actserver.CLI{System: d.o.Name, MD: d.o.MDCLI, Now: d.Time, Free: d.free}
+	if d.life != nil {
+		c.Booted = d.life.booted
+	}
+	return c
+}
+
+// free is how many bytes are free on the flash.
+func (d *Device) free() int64 {
+	if d.Faults().FullFlash {
+		return 0
+	}
+	left := int64(flashSize)
+	entries, err := os.ReadDir(d.ActDir())
+	if err != nil {
+		return left
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil {
+			left -= info.Size()
+		}
+	}
+	return max(left, 0)
 }
 
 // legacyAlgorithms is what an old device offers: SHA-1 and CBC only.

@@ -53,6 +53,8 @@ type Options struct {
 	Legacy bool
 	// SCPOnly refuses the sftp subsystem.
 	SCPOnly bool
+	// MDCLI is the model-driven flavour of the command line, see actserver.CLI.
+	MDCLI bool
 	// ShowCollect lets clients see act-collect/ too.
 	ShowCollect bool
 	// Life fills act/. Nil: the caller does.
