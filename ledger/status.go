@@ -16,6 +16,9 @@ type Count struct {
 	Bytes, Records int64
 	// Oldest is the earliest First, Newest the latest Changed of these files.
 	Oldest, Newest time.Time
+	// Latest is the largest of what follows the first "-" in their names: in
+	// accounting files the creation time, "20260102-030405.xml.gz".
+	Latest string
 }
 
 // Counts returns the totals of every device and state that has files, sorted by
@@ -23,7 +26,7 @@ type Count struct {
 func (l *Ledger) Counts(ctx context.Context) ([]Count, error) {
 	counts, err := collect(scanCount)(l.query(ctx, `SELECT device, state, COUNT(*),
 		COUNT(*) FILTER (WHERE alias_of <> ''), CAST(SUM(size) AS BIGINT), CAST(SUM(records) AS BIGINT),
-		MIN(first_seen), MAX(changed) FROM pulled GROUP BY device, state ORDER BY device, state`))
+		MIN(first_seen), MAX(changed), MAX(stamp) FROM pulled GROUP BY device, state ORDER BY device, state`))
 	if err != nil {
 		return nil, l.fail("read", err)
 	}
@@ -33,7 +36,7 @@ func (l *Ledger) Counts(ctx context.Context) ([]Count, error) {
 func scanCount(s scanner) (Count, error) {
 	var c Count
 	var oldest, newest int64
-	err := s.Scan(&c.Device, &c.State, &c.Files, &c.Aliases, &c.Bytes, &c.Records, &oldest, &newest)
+	err := s.Scan(&c.Device, &c.State, &c.Files, &c.Aliases, &c.Bytes, &c.Records, &oldest, &newest, &c.Latest)
 	c.Oldest, c.Newest = fromMilli(oldest), fromMilli(newest)
 	return c, err
 }

@@ -26,9 +26,9 @@ func testStatus(t *testing.T, s store) {
 	must(l.Claim(t.Context(), start, "x", time.Hour, "r0", 1))(t)
 
 	want := []ledger.Count{
-		{Device: "r0", State: ledger.Discovered, Files: 2, Bytes: 9, Oldest: start.Add(time.Minute), Newest: start.Add(time.Minute)},
-		{Device: "r1", State: ledger.Stored, Files: 1, Bytes: 2, Oldest: start, Newest: start},
-		{Device: "r1", State: ledger.Exported, Files: 2, Aliases: 1, Bytes: 3, Records: 10, Oldest: start, Newest: start.Add(time.Hour)},
+		{Device: "r0", State: ledger.Discovered, Files: 2, Bytes: 9, Oldest: start.Add(time.Minute), Newest: start.Add(time.Minute), Latest: "eeeee"},
+		{Device: "r1", State: ledger.Stored, Files: 1, Bytes: 2, Oldest: start, Newest: start, Latest: "bb"},
+		{Device: "r1", State: ledger.Exported, Files: 2, Aliases: 1, Bytes: 3, Records: 10, Oldest: start, Newest: start.Add(time.Hour), Latest: "cc"},
 	}
 	if c := must(l.Counts(t.Context()))(t); !slices.Equal(c, want) {
 		t.Errorf("counts %+v\nwant   %+v", c, want)

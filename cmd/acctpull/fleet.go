@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -172,21 +171,11 @@ type memory struct {
 // remembered reads the states of an earlier run.
 func (r *fleetRun) remembered() map[string]fleet.State {
 	path := filepath.Join(r.store.root, memoryFile)
-	text, err := os.ReadFile(path)
-	var m memory
-	if err == nil {
-		err = json.Unmarshal(text, &m)
-	}
-	if err == nil && m.Version != 1 {
-		err = fmt.Errorf("version %d", m.Version)
-	}
+	states, err := readMemory(path)
 	if err != nil {
-		if !errors.Is(err, fs.ErrNotExist) {
-			r.a.events.Emit(event.ConfigRefused(time.Now(), path, "every device is visited at once: "+err.Error()))
-		}
-		return nil
+		r.a.events.Emit(event.ConfigRefused(time.Now(), path, "every device is visited at once: "+err.Error()))
 	}
-	return m.Devices
+	return states
 }
 
 // remember writes the states.

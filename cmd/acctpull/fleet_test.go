@@ -95,8 +95,26 @@ func TestPullInventory(t *testing.T) {
 	check(t, err)
 	var m memory
 	check(t, json.Unmarshal(text, &m))
-	if m.Devices["d0"].Good.IsZero() || m.Devices["d4"].Failures != 3 || !m.Devices["d4"].Refused {
+	if m.Devices["d0"].Good.IsZero() || m.Devices["d3"].Failures != 3 || m.Devices["d4"].Failures != 3 || !m.Devices["d4"].Refused {
 		t.Errorf("%+v", m)
+	}
+
+	stdout, _ = expect(t, exitPartly, []string{"5 devices, 2 in need of a person"}, "status", "-c", f.file)
+	var order []string
+	for line := range strings.Lines(stdout) {
+		if strings.HasPrefix(line, "d") {
+			order = append(order, strings.Join(strings.Fields(line)[:2], " "))
+		}
+	}
+	if got, want := strings.Join(order, ", "), "d3 refused, d4 refused, d0 good, d1 good, d2 good"; got != want {
+		t.Errorf("status tells %s, want %s", got, want)
+	}
+	expect(t, exitOK, []string{"1 device, 0 in need"}, "status", "-c", f.file, "d1")
+	stdout, _ = expect(t, exitPartly, nil, "--json", "status", "-c", f.file, "--troubled")
+	var stands []deviceStatus
+	check(t, json.Unmarshal([]byte(stdout), &stands))
+	if len(stands) != 2 || stands[0].Failures != 3 || stands[0].Error == "" || !stands[0].LastGood.IsZero() {
+		t.Errorf("%+v", stands)
 	}
 
 	expect(t, exitUsage, []string{`no group "d9"`}, "pull", "-c", f.file, "d9")

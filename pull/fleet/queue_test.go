@@ -311,3 +311,26 @@ func TestSet(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+func TestStand(t *testing.T) {
+	d := dev("a") // files live 3 hours
+	good := State{Tried: day, Good: day}
+	for _, tc := range []struct {
+		s    State
+		at   time.Duration
+		want Standing
+		left time.Duration
+	}{
+		{State{}, 0, Never, 0},
+		{good, time.Hour, Good, 2 * time.Hour},
+		{good, 3 * time.Hour, Losing, 0},
+		{State{Tried: day, Good: day, Failures: 2}, time.Hour, Failing, 2 * time.Hour},
+		{State{Tried: day, Good: day, Failures: 2, Refused: true}, time.Hour, Refused, 2 * time.Hour},
+		{State{Tried: day, Good: day, Failures: 2, Refused: true}, 5 * time.Hour, Losing, -2 * time.Hour},
+		{State{Tried: day, Failures: 1}, time.Hour, Failing, 0},
+	} {
+		if got, left := d.Stand(tc.s, day.Add(tc.at)); got != tc.want || left != tc.left {
+			t.Errorf("%+v after %v: %v, %v left; want %v, %v", tc.s, tc.at, got, left, tc.want, tc.left)
+		}
+	}
+}
