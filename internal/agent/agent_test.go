@@ -147,6 +147,47 @@ func TestEvents(t *testing.T) {
 	})
 }
 
+// A location of another agent is refused, and nothing has changed; a free one is
+// locked when the configuration comes into force.
+func TestReloadLocksLocations(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var events event.Recorder
+		text := func(card string) string { return strings.ReplaceAll(onePolicy, "FLASH", filepath.Join(dir, card)) }
+		start := func(card string) (*Agent, func()) {
+			a, err := New(Options{Set: load(t, dir, text(card)), Events: &events, Unguarded: true})
+			check(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan error, 1)
+			go func() { done <- a.Run(ctx) }()
+			synctest.Wait()
+			return a, func() { cancel(); check(t, <-done) }
+		}
+		a, stop := start("cf1")
+		_, stopOther := start("cf2")
+		before := a.Set()
+		var locked *durable.LockedError
+		if err := a.Load(t.Context(), "agent.yaml", []byte(text("cf2")), time.Now()); !errors.As(err, &locked) || a.Set() != before {
+			t.Errorf("the location of another agent: %v", err)
+		}
+		stopOther()
+		check(t, a.Load(t.Context(), "agent.yaml", []byte(text("cf2")), time.Now()))
+		third, err := New(Options{Set: load(t, dir, text("cf2")), Events: &events})
+		check(t, err)
+		if err := third.Run(t.Context()); !errors.As(err, &locked) {
+			t.Errorf("the location is not locked: %v", err)
+		}
+		time.Sleep(6 * time.Minute)
+		stop()
+		if files, err := os.ReadDir(filepath.Join(dir, "cf2", policy.ArchiveDir)); err != nil || len(files) != 1 {
+			t.Errorf("files at the new location: %v, %v", files, err)
+		}
+		if n := len(events.Events("configRefused")); n != 1 {
+			t.Errorf("%d refusals reported", n)
+		}
+	})
+}
+
 func TestNewRefuses(t *testing.T) {
 	if _, err := New(Options{}); err == nil {
 		t.Error("an agent without a set")

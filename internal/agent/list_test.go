@@ -93,6 +93,9 @@ func (c *collection) add(r *record.Record) {
 // summary says what an interval holds, without its times.
 func (c *collection) summary() string {
 	s := fmt.Sprintf("%d records of %s", len(c.records), strings.Join(c.objects, " "))
+	if len(c.objects) > 4 {
+		s = fmt.Sprintf("%d records of %d objects", len(c.records), len(c.objects))
+	}
 	if c.finals > 0 {
 		s += fmt.Sprintf(", %d final", c.finals)
 	}
