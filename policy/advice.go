@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -128,7 +129,7 @@ func (a *advisor) card(all []Planned) {
 		expire += s.SweepFiles
 	}
 	if can := int(a.c.DeleteRate * a.c.SweepBudget.Seconds()); expire > can {
-		a.warn("sweep", "up to %d files expire between two sweeps, and a sweep of %s at %.0f files a second deletes %d: %d more are on the card after every one; a longer rollover makes fewer files", expire, Short(a.c.SweepBudget), a.c.DeleteRate, can, expire-can)
+		a.warn("sweep", "up to %d files expire between two sweeps, and a sweep of %s at %s files a second deletes %d: %d more are on the card after every one; a longer rollover makes fewer files", expire, Short(a.c.SweepBudget), Rate(a.c.DeleteRate), can, expire-can)
 	}
 	if a.c.Size == 0 {
 		return
@@ -136,9 +137,9 @@ func (a *advisor) card(all []Planned) {
 	size := float64(a.c.Size)
 	switch need := most + largest; {
 	case need > size:
-		a.warn("card", "up to %s are on the card, and %s for the next file have to be free; it has %s: files are deleted before their retention is over", MB(most), MB(largest), MB(size))
+		a.warn("card", "up to %s are on the card, and %s for the next file have to be free; it has %s: files are deleted before their retention is over", Bytes(most), Bytes(largest), Bytes(size))
 	case need > 0.9*size:
-		a.warn("card", "up to %s are on the card, which has %s: less than a tenth stays free, and the device reports space contention", MB(most), MB(size))
+		a.warn("card", "up to %s are on the card, which has %s: less than a tenth stays free, and the device reports space contention", Bytes(most), Bytes(size))
 	}
 	if perDay == 0 {
 		return
@@ -148,18 +149,27 @@ func (a *advisor) card(all []Planned) {
 	}
 }
 
-// MB writes bytes as megabytes (10^6), with two digits that say something.
-func MB(bytes float64) string {
-	mb := bytes / 1e6
-	switch {
-	case mb >= 100:
-		return fmt.Sprintf("%.0f MB", mb)
-	case mb >= 1:
-		return fmt.Sprintf("%.1f MB", mb)
-	case mb >= 0.01:
-		return fmt.Sprintf("%.3f MB", mb)
+// Bytes writes a number of bytes as people do: "400 B", "3.4 kB", "35.5 MB"
+// (powers of ten).
+func Bytes(n float64) string {
+	unit := 0
+	for ; n >= 1000 && unit < len(byteUnits)-1; unit++ {
+		n /= 1000
 	}
-	return fmt.Sprintf("%.5f MB", mb)
+	if unit == 0 || n >= 100 {
+		return fmt.Sprintf("%.0f %s", n, byteUnits[unit])
+	}
+	return fmt.Sprintf("%.1f %s", n, byteUnits[unit])
+}
+
+var byteUnits = [...]string{"B", "kB", "MB", "GB", "TB"}
+
+// Rate writes a rate, a large one without its fraction.
+func Rate(x float64) string {
+	if x >= 10 {
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(x, 'f', -1, 64)
 }
 
 // Short writes a duration as people do: "72h", "1h30m", "250ms".

@@ -36,7 +36,7 @@ func TestAdvise(t *testing.T) {
 		{"polled just often enough", demand(5*m, h, h), usual, Practice{Poll: 45 * m}, "retention", []string{"one visit that fails"}},
 		{"gone when closed", demand(5*m, 2*h, h), Card{DeleteRate: 100, Rule: retention.CreatedRetention}, Practice{}, "retention", []string{"retention 1h", "live for 2h", "as soon as it is closed"}},
 		{"an outage", demand(5*m, h, 2*h), usual, Practice{Outage: 4 * h}, "outage", []string{"outage of 4h loses up to 2 files with 480 rows (2h of data)", "fetched for 2h", "retention 4h survives"}},
-		{"too much for the card", good, Card{DeleteRate: 100, Size: 70_000}, Practice{}, "card", []string{"up to 0.075 MB", "it has 0.070 MB"}},
+		{"too much for the card", good, Card{DeleteRate: 100, Size: 70_000}, Practice{}, "card", []string{"up to 75.0 kB", "it has 70.0 kB"}},
 		{"nearly too much for the card", good, Card{DeleteRate: 100, Size: 85_000}, Practice{}, "card", []string{"less than a tenth"}},
 		{"a sweep that cannot keep up", demand(5*m, 5*m, 12*h), Card{DeleteRate: 1}, Practice{}, "sweep", []string{"up to 12 files", "10s at 1 files a second deletes 10", "2 more"}},
 		{"wear", good, Card{DeleteRate: 100, Size: 10_000_000}, Practice{}, "wear", []string{"288 writes a day", "2.2 years", "128 KiB"}},
@@ -98,9 +98,9 @@ func TestShort(t *testing.T) {
 			t.Errorf("Short(%d) = %s, want %s", d, got, want)
 		}
 	}
-	for bytes, want := range map[float64]string{0: "0.00000 MB", 75000: "0.075 MB", 1.234e6: "1.2 MB", 5e8: "500 MB"} {
-		if got := MB(bytes); got != want {
-			t.Errorf("MB(%v) = %s, want %s", bytes, got, want)
+	for bytes, want := range map[float64]string{0: "0 B", 999: "999 B", 75000: "75.0 kB", 1.234e6: "1.2 MB", 5e8: "500 MB", 2e15: "2000 TB"} {
+		if got := Bytes(bytes); got != want {
+			t.Errorf("Bytes(%v) = %s, want %s", bytes, got, want)
 		}
 	}
 }

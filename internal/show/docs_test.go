@@ -7,17 +7,22 @@ import (
 	"testing"
 )
 
-// Every field of the JSON is described in docs/show.md.
+// Every field of the JSON is described.
 func TestFieldsAreDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../docs/show.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, v := range []any{Agent{}, Policy{}, Collection{}, Association{}, Object{}, FileID{}, File{}, Record{}} {
-		for i := range reflect.TypeOf(v).NumField() {
-			name, _, _ := strings.Cut(reflect.TypeOf(v).Field(i).Tag.Get("json"), ",")
-			if name == "" || !strings.Contains(string(text), "`"+name+"`") {
-				t.Errorf("docs/show.md does not name %q of %T", name, v)
+	for file, all := range map[string][]any{
+		"show.md": {Agent{}, Policy{}, Collection{}, Association{}, Object{}, FileID{}, File{}, Record{}},
+		"plan.md": {Plan{}, PlannedPolicy{}, PlannedCard{}, OutageLoss{}, Warning{}},
+	} {
+		text, err := os.ReadFile("../../docs/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range all {
+			for f := range reflect.TypeOf(v).Fields() {
+				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+				if f.IsExported() && (name == "" || !strings.Contains(string(text), "`"+name+"`")) {
+					t.Errorf("docs/%s does not name %q of %T", file, name, v)
+				}
 			}
 		}
 	}

@@ -44,6 +44,24 @@ func (p *page) line(format string, a ...any) {
 	p.parts = append(p.parts, part{lines: []string{text}})
 }
 
+// long writes a sentence on as many lines as it takes.
+func (p *page) long(format string, a ...any) {
+	line := ""
+	for _, word := range strings.Fields(fmt.Sprintf(format, a...)) {
+		word = Safe(word)
+		if line != "" && runes(line)+1+runes(word) > least {
+			p.line("%s", line)
+			line = " "
+		}
+		if line == "" {
+			line = word
+		} else {
+			line += " " + word
+		}
+	}
+	p.line("%s", line)
+}
+
 // field writes a name and its value; a value that is empty is "(Not
 // Specified)", as on the device.
 func (p *page) field(name, value string) {
