@@ -315,9 +315,15 @@ func (c *Collector) lasts(d time.Duration) time.Duration {
 // location of the configuration, whatever policy it belongs to. Run begins with
 // it. It can be repeated before the first collection.
 func (c *Collector) Recover(now time.Time) (rollover.Recovered, error) {
+	return c.RecoverPlaces(places(c.current().Config().FileIDs), now)
+}
+
+// RecoverPlaces is Recover for some locations, in which no policy may have an
+// open file: those that a new configuration is about to use.
+func (c *Collector) RecoverPlaces(places []string, now time.Time) (rollover.Recovered, error) {
 	var all rollover.Recovered
 	var errs []error
-	for _, place := range places(c.current().Config().FileIDs) {
+	for _, place := range places {
 		r, err := flash.Recover(flash.Options{Places: []string{place}, Prefix: rollover.Act, Footer: footer, Hooks: flash.Hooks{OnSeal: c.sealed}}, now)
 		all.Add(r)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"acctpull/event"
 	"acctpull/internal/agent"
 	"acctpull/internal/durable"
 	"acctpull/internal/show"
@@ -34,7 +35,11 @@ func (a *app) collectCommand() *cobra.Command {
 appends the records to files below each file-id's location: act-collect/ holds
 what is open, act/ what is closed. Files roll over when they are written to, and
 expire in an hourly sweep of ten seconds at most. With --listen the closed files
-are offered by SCP and SFTP.`,
+are offered by SCP and SFTP.
+
+SIGHUP makes it read FILE again. A valid configuration is put in force without
+closing the files of policies that did not change; with a mistake the old one
+stays, and an event names every mistake.`,
 		Example: `  acctpull collect -c agent.yaml
   acctpull collect -c agent.yaml --check
   acctpull collect -c agent.yaml --once
@@ -80,35 +85,58 @@ func (a *app) collect(ctx context.Context, f collectFlags) error {
 	return a.collectForEver(ctx, f, c, show.Options{Zone: location, Rule: rule})
 }
 
-// collectForEver runs the agent and the server until the program is told to
-// stop.
+// collectForEver runs the agent, the server and the control socket until the
+// program is told to stop. SIGHUP makes it read its configuration again.
 func (a *app) collectForEver(ctx context.Context, f collectFlags, c *agent.Agent, view show.Options) error {
-	var jobs []func(context.Context) error
-	if f.serve.listen != "" {
-		files := c.Set().Config().FileIDs
-		if len(files) == 0 {
-			return usagef("", "--listen: the configuration has no file-id to serve")
-		}
-		if l := agent.Locations(files); len(l) > 1 {
-			return usagef("run acctpull serve-act for each location", "--listen serves one location, the configuration has %s and %s", l[0], l[1])
-		}
-		if err := durable.MkdirAll(files[0].ArchiveDir()); err != nil {
-			return err
-		}
-		server, ln, err := a.actServer(ctx, f.serve, files[0].ArchiveDir())
+	var services []*service
+	jobs := []func(context.Context) error{c.Run}
+	add := func(of func(policy.Config) string, open func() (func(context.Context) error, error)) error {
+		s, job, err := newService(c, of, open)
 		if err != nil {
 			return err
 		}
-		jobs = append(jobs, func(ctx context.Context) error { return server.Serve(ctx, ln) })
+		services, jobs = append(services, s), append(jobs, job)
+		return nil
 	}
-	job, err := a.controlJob(f, c, view)
+	if f.serve.listen != "" {
+		dir, err := servedDir(c.Set().Config())
+		if err != nil {
+			return err
+		}
+		if f.serve.hostKey == "" { // one key, also when the location changes
+			f.serve.hostKey = defaultHostKey(dir)
+		}
+		of := func(c policy.Config) string { dir, _ := servedDir(c); return dir }
+		if err := add(of, func() (func(context.Context) error, error) { return a.archiveJob(ctx, f, of(c.Set().Config())) }); err != nil {
+			return err
+		}
+	}
+	started := false
+	err := add(func(c policy.Config) string { return c.Control() }, func() (func(context.Context) error, error) {
+		job, err := a.controlJob(f, c, view)
+		if err != nil && started { // the agent goes on without it
+			a.events.Emit(event.ControlUnavailable(time.Now(), err))
+			return nil, nil
+		}
+		started = true
+		return job, err
+	})
 	if err != nil {
 		return err
 	}
-	if job != nil {
-		jobs = append(jobs, job)
+	return together(ctx, append(jobs, a.reloadOn(f, c, services)))
+}
+
+// archiveJob serves the closed files in dir.
+func (a *app) archiveJob(ctx context.Context, f collectFlags, dir string) (func(context.Context) error, error) {
+	if err := durable.MkdirAll(dir); err != nil {
+		return nil, err
 	}
-	return together(ctx, append(jobs, c.Run))
+	server, ln, err := a.actServer(ctx, f.serve, dir)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error { return server.Serve(ctx, ln) }, nil
 }
 
 // together runs jobs until all have ended; the first that ends early ends the

@@ -69,7 +69,7 @@ func (a *app) actServer(ctx context.Context, f serveFlags, dir string) (*actserv
 		return nil, nil, err
 	}
 	if f.hostKey == "" {
-		f.hostKey = filepath.Join(filepath.Dir(filepath.Clean(dir)), "ssh_host_ed25519_key")
+		f.hostKey = defaultHostKey(dir)
 	}
 	signer, err := hostSigner(f.hostKey)
 	if err != nil {
@@ -89,6 +89,11 @@ func (a *app) actServer(ctx context.Context, f serveFlags, dir string) (*actserv
 	}
 	fmt.Fprintf(a.stderr, "acctpull: serving %s as %s on %s, user %s, host key %s\n", dir, f.path, ln.Addr(), f.user, ssh.FingerprintSHA256(signer.PublicKey()))
 	return server, ln, nil
+}
+
+// defaultHostKey is the host key of the server of a directory: it lies beside it.
+func defaultHostKey(dir string) string {
+	return filepath.Join(filepath.Dir(filepath.Clean(dir)), "ssh_host_ed25519_key")
 }
 
 func readAuthorizedKeys(path string) ([]ssh.PublicKey, error) {

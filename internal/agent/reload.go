@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,11 +14,21 @@ import (
 	"acctpull/policy"
 )
 
+// errEmpty refuses a configuration that would end all collecting: a file that
+// is only half written looks like that.
+var errEmpty = errors.New("it has no accounting policy: to collect nothing, stop the agent")
+
 // Load reads a YAML configuration and puts it in force with Reload. A
 // configuration with a mistake changes nothing: the *policy.ConfigError names
 // every mistake with its line. file is what it is called in events.
 func (a *Agent) Load(ctx context.Context, file string, text []byte, now time.Time) error {
-	next, err := policy.Load(text)
+	return a.LoadFrom(ctx, file, func() (*policy.Set, error) { return policy.Load(text) }, now)
+}
+
+// LoadFrom is Load with a configuration that load gets from wherever it is. An
+// error of load refuses it.
+func (a *Agent) LoadFrom(ctx context.Context, file string, load func() (*policy.Set, error), now time.Time) error {
+	next, err := load()
 	if err != nil {
 		a.emit(event.ConfigRefused(now, file, oneLine(err)))
 		return err
@@ -25,20 +37,18 @@ func (a *Agent) Load(ctx context.Context, file string, text []byte, now time.Tim
 }
 
 // Reload puts another Set in force, or leaves the old one in force and says why:
-// a location is locked by another agent, the source is another one, ctx ended.
-// What does not change goes on, with its open files; see
-// policy.Collector.Reconfigure. Any other error says what could not be written
-// while the new Set came into force. Both outcomes are events.
+// a location is locked by another agent, the source is another one, no policy is
+// left, ctx ended. What does not change goes on, with its open files; see
+// policy.Collector.Reconfigure. What an earlier run left in new locations is
+// brought to order. Any other error says what could not be written while the new
+// Set came into force. Both outcomes are events.
 //
 // Locations that are not used any more stay locked until Run ends: files may
 // still be open there.
 func (a *Agent) Reload(ctx context.Context, file string, next *policy.Set, now time.Time) error {
 	a.reload.Lock()
 	defer a.reload.Unlock()
-	err := a.lock(next)
-	if err == nil {
-		err = a.collector.Reconfigure(ctx, next, now)
-	}
+	err := a.take(ctx, next, now)
 	if a.collector.Set() != next {
 		a.emit(event.ConfigRefused(now, file, oneLine(err)))
 		return err
@@ -48,6 +58,46 @@ func (a *Agent) Reload(ctx context.Context, file string, next *policy.Set, now t
 	a.mu.Unlock()
 	a.emit(event.ConfigLoaded(now, file, describe(next.Config())))
 	return err
+}
+
+// take makes the collector take a Set, with every location of it locked.
+func (a *Agent) take(ctx context.Context, next *policy.Set, now time.Time) error {
+	if len(next.Config().Policies) == 0 && len(a.Set().Config().Policies) > 0 {
+		return errEmpty
+	}
+	before := a.locked()
+	if err := a.lock(next); err != nil {
+		return err
+	}
+	fresh := slices.DeleteFunc(a.locked(), func(l string) bool { return slices.Contains(before, l) })
+	if len(fresh) > 0 {
+		// What fails here is an event of its own, and no reason to keep the old.
+		_, _ = a.collector.RecoverPlaces(fresh, now)
+	}
+	err := a.collector.Reconfigure(ctx, next, now)
+	if a.collector.Set() != next {
+		err = errors.Join(err, a.release(fresh))
+	}
+	return err
+}
+
+// locked lists the locations that are locked.
+func (a *Agent) locked() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Sorted(maps.Keys(a.locks))
+}
+
+// release gives the locks of some locations back.
+func (a *Agent) release(locations []string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	for _, l := range locations {
+		errs = append(errs, a.locks[l].Release())
+		delete(a.locks, l)
+	}
+	return errors.Join(errs...)
 }
 
 // describe says in one line what a configuration is about.
