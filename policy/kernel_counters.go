@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,6 +61,29 @@ type TC struct {
 	Queues []ClassID
 	// Line is where it stands in the YAML, 0 if it does not.
 	Line int
+}
+
+// sameCounters tells whether two objects have the same nft counters and tc
+// classes. Where they stand in the YAML does not matter.
+func (o *Object) sameCounters(other *Object) bool {
+	return reflect.DeepEqual(o.counters(), other.counters())
+}
+
+// kernelCounters are the nft counters and tc classes of an object.
+type kernelCounters struct {
+	nft NFT
+	tc  TC
+}
+
+func (o *Object) counters() (c kernelCounters) {
+	if o.NFT != nil {
+		c.nft = *o.NFT
+	}
+	if o.TC != nil {
+		c.tc = *o.TC
+	}
+	c.nft.Line, c.tc.Line = 0, 0
+	return c
 }
 
 // ClassID is the number of a tc class: the major number of its queueing

@@ -59,16 +59,40 @@ func (l *Linux) Sample(ctx context.Context, req Request, out Sink) error {
 	if err != nil {
 		return fmt.Errorf("read counters: %w", err)
 	}
-	v.begin()
-	if err := l.read(ctx, v); err != nil {
+	if err := l.look(ctx, v, boot); err != nil {
 		return fmt.Errorf("read counters: %w", err)
 	}
-	l.watch.settle(v, boot)
 	if err := v.finals(ctx, out); err != nil {
 		return err
 	}
-	l.watch.commit(v, boot)
+	l.watch.commit(v)
 	return v.records(ctx, out)
+}
+
+// look reads what the kernel says and compares it with the last collection.
+func (l *Linux) look(ctx context.Context, v *view, boot string) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.begin()
+	if err := l.read(ctx, v); err != nil {
+		return err
+	}
+	l.watch.settle(v, boot)
+	return nil
+}
+
+// Epoch tells from what the counters of an object count, as far as the kernel
+// says so: two that differ mean that something was made anew, or the machine was
+// started anew. It is of the object's last collection, and "" before that.
+func (l *Linux) Epoch(o *Object) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, v := range l.views {
+		if s := v.epoch(keyOf(o)); s != "" {
+			return s
+		}
+	}
+	return ""
 }
 
 // view returns the view of a record, made anew if its objects are others.
@@ -78,7 +102,8 @@ func (l *Linux) view(req Request) (*view, error) {
 	v := l.views[req.Record.Name]
 	if v == nil || !v.of(req.Objects) {
 		old := v
-		v = newView(req, old)
+		v = newView(req)
+		v.inherit(old)
 		if l.views == nil {
 			l.views = map[record.Name]*view{}
 		}

@@ -1,8 +1,12 @@
 package policy
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"hash/fnv"
 	"slices"
+	"sync"
 
 	"acctpull/record"
 )
@@ -13,8 +17,12 @@ type view struct {
 	objects []*Object
 	rows    []viewRow // those of one object lie together, in the order of objects
 	cells   []cell
-	units   []unit
 	at      map[unitKey]int32
+	index   map[objectKey]int32 // objects by key; nil until somebody asks
+	resting map[unitKey]resting // units of earlier objects
+
+	mu    sync.Mutex // held while the kernel is asked
+	units []unit
 
 	// Where what the kernel tells belongs.
 	links    map[string]int32            // by name
@@ -23,9 +31,20 @@ type view struct {
 	roots    bool                        // a root queueing discipline is wanted
 	byIndex  map[int32]int32             // the unit of the link, by ifindex
 
-	boot string
+	boot string // of the last collection
+	now  string // the boot id of what the kernel says
 	rec  record.Record
 }
+
+// resting is a unit that the objects of an earlier view had. A new configuration
+// first asks for the objects that leave, and then for those that stay.
+type resting struct {
+	unit  unit
+	views int // how many views have not had it
+}
+
+// maxResting is through how many views a unit is kept that none of them has.
+const maxResting = 8
 
 // viewRow is one row of one object.
 type viewRow struct {
@@ -47,9 +66,8 @@ type cellPart struct {
 	extra bool
 }
 
-// newView returns the view of a request, with the last collection of the units
-// that an older view has too.
-func newView(req Request, old *view) *view {
+// newView returns the view of a request.
+func newView(req Request) *view {
 	v := &view{
 		objects: req.Objects, at: map[unitKey]int32{}, links: map[string]int32{}, classes: map[int32]map[ClassID]int32{},
 		counters: map[string]map[string]int32{}, byIndex: map[int32]int32{},
@@ -62,15 +80,63 @@ func newView(req Request, old *view) *view {
 			v.add(int32(i), o, r)
 		}
 	}
-	if old != nil {
-		v.boot = old.boot
-		for i := range v.units {
-			if j, ok := old.at[v.units[i].key]; ok {
-				v.units[i] = old.units[j]
+	return v
+}
+
+// inherit takes over the last collection of the units of the view before, which
+// may be nil.
+func (v *view) inherit(old *view) {
+	v.resting = map[unitKey]resting{}
+	if old == nil {
+		return
+	}
+	v.boot = old.boot
+	for key, r := range old.resting {
+		if r.views++; r.views < maxResting {
+			v.resting[key] = r
+		}
+	}
+	for i := range old.units {
+		v.resting[old.units[i].key] = resting{unit: old.units[i]}
+	}
+	for i := range v.units {
+		key := v.units[i].key
+		if r, ok := v.resting[key]; ok {
+			v.units[i] = r.unit
+			delete(v.resting, key)
+		}
+	}
+}
+
+// epoch tells from what the counters of an object count.
+func (v *view) epoch(k objectKey) string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.index == nil {
+		v.index = make(map[objectKey]int32, len(v.objects))
+		for i, o := range v.objects {
+			v.index[keyOf(o)] = int32(i)
+		}
+	}
+	object, ok := v.index[k]
+	if !ok || v.now == "" {
+		return ""
+	}
+	first, _ := slices.BinarySearchFunc(v.rows, object, func(r viewRow, at int32) int { return cmp.Compare(r.object, at) })
+	sum := fnv.New64a()
+	for _, r := range v.rows[first:] {
+		if r.object != object {
+			break
+		}
+		for _, c := range v.cells[r.first:r.last] {
+			for _, p := range c.parts[:c.n] {
+				if u := &v.units[p.unit]; !p.extra {
+					fmt.Fprintf(sum, "%s %d\n", u.key, u.id) // a hash takes everything
+				}
 			}
 		}
 	}
-	return v
+	return fmt.Sprintf("boot %s, counters %016x", v.now, sum.Sum64())
 }
 
 // of tells whether the view is that of these objects.

@@ -89,6 +89,11 @@ func (w *watch) replace(old, v *view) {
 	for name := range v.links {
 		queue[name] = w.views[old][name]
 	}
+	for key := range v.resting {
+		if key.kind == linkUnit {
+			queue[key.name] = w.views[old][key.name]
+		}
+	}
 	delete(w.views, old)
 	w.views[v] = queue
 }
@@ -125,6 +130,7 @@ func (w *watch) settle(v *view, boot string) {
 	if v.boot != "" && v.boot != boot {
 		rebooted = "boot id " + boot + ", was " + v.boot
 	}
+	v.now = boot
 	for i := range v.units {
 		u := &v.units[i]
 		var gone []departed
@@ -137,10 +143,12 @@ func (w *watch) settle(v *view, boot string) {
 }
 
 // commit makes the collection that was settled the last one.
-func (w *watch) commit(v *view, boot string) {
+func (w *watch) commit(v *view) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v.boot = boot
+	v.boot = v.now
 	for i := range v.units {
 		u := &v.units[i]
 		if u.took > 0 {

@@ -178,7 +178,7 @@ func (s *step) compare(handled map[objectKey]bool) {
 // sameThing tells whether two objects of one identity have the same counters
 // behind them, and the same keys in their records.
 func sameThing(a, b *Object) bool {
-	return thing(a) == thing(b)
+	return thing(a) == thing(b) && a.sameCounters(b)
 }
 
 // thing is what an object is, without how it is collected.
@@ -186,6 +186,7 @@ func thing(o *Object) Object {
 	t := *o
 	t.Policy, t.CollectStats, t.CounterMode, t.Line, t.bad = 0, false, 0, 0, 0
 	t.Meters, t.EgressMeters, t.Queues = 0, 0, 0
+	t.NFT, t.TC = nil, nil // sameCounters looks at them
 	return t
 }
 

@@ -29,9 +29,13 @@ type Request struct {
 type Source interface {
 	// Sample reads the counters of every object of the request, as close to
 	// one moment as it can, and hands the records to out: one Record that is
-	// filled again and again. An object that cannot be read is reported to
-	// out and left out; the others go on. A value that the source cannot know
-	// is absent, never 0.
+	// filled again and again. An object of which something cannot be read is
+	// reported to out, and what cannot be read is left out; the rest goes on.
+	// A value that the source cannot know is absent, never 0.
+	//
+	// What ended since the last collection leaves its last values, with
+	// Record.Final from 1 on, before out is told that its counters began
+	// again. A Source that holds something open is an io.Closer.
 	//
 	// An error means that the collection ended early; the records handed out
 	// before it are good. Sample ends with the error of out.Record as soon as
@@ -60,7 +64,8 @@ type Teller interface {
 
 // NewSource returns the source that the configuration asks for. Linux and
 // synthetic sources open nothing before the first Sample; for a Replay its
-// profile is read and its files are listed here.
+// profile is read and its files are listed here. A source that is an io.Closer
+// is to be closed.
 func NewSource(s *Set) (Source, error) {
 	c := s.Config().Source
 	switch c.Kind {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -60,6 +61,7 @@ type demoDevice struct {
 	sim       *simdevice.Device
 	set       *policy.Set
 	collector *policy.Collector
+	source    policy.Source
 	files     succession
 }
 
@@ -229,6 +231,7 @@ func (d *demonstration) device(ctx context.Context, spec demoSpec, key ssh.Publi
 	if err != nil {
 		return nil, err
 	}
+	dev.source = source
 	dev.collector, err = policy.NewCollector(policy.Options{Set: dev.set, Source: source, Minute: demoMinute, Hooks: policy.Hooks{
 		OnFile: func(f rollover.File) { d.say("%-12s closed %s", spec.name, f.Name) },
 	}})
@@ -278,6 +281,11 @@ func (d *demonstration) live(ctx context.Context) error {
 	for _, dev := range d.devices {
 		if err := dev.collector.Close(); err != nil {
 			return err
+		}
+		if c, ok := dev.source.(io.Closer); ok {
+			if err := c.Close(); err != nil {
+				return err
+			}
 		}
 	}
 	return d.pullAll(ctx)

@@ -12,6 +12,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -55,6 +56,7 @@ type Options struct {
 // Agent is one device side. Make it with New.
 type Agent struct {
 	o         Options
+	source    policy.Source // that the Agent made itself, nil if it was given one
 	collector *policy.Collector
 
 	reload sync.Mutex // one change of the configuration at a time
@@ -72,17 +74,18 @@ func New(o Options) (*Agent, error) {
 	if o.Events == nil {
 		o.Events = event.Discard
 	}
+	var made policy.Source
 	if o.Source == nil {
 		source, err := policy.NewSource(o.Set)
 		if err != nil {
 			return nil, err
 		}
-		o.Source = source
+		o.Source, made = source, source
 	}
 	if r, ok := o.Source.(*policy.Replay); ok && r.OnNote == nil {
 		r.OnNote = func(n policy.ReplayNote) { replayed(o.Events, n) }
 	}
-	a := &Agent{o: o, set: o.Set, locks: map[string]*durable.Lock{}}
+	a := &Agent{o: o, source: made, set: o.Set, locks: map[string]*durable.Lock{}}
 	c, err := policy.NewCollector(policy.Options{Set: o.Set, Source: o.Source, Location: o.Zone, Retention: o.Rule, Minute: o.Minute, Software: o.Software, Hooks: a.hooks()})
 	if err != nil {
 		return nil, err
@@ -102,7 +105,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err := a.lock(a.Set()); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.unlock()) }()
+	defer func() { err = errors.Join(err, a.closeSource(), a.unlock()) }()
 	ctx, cancel := context.WithCancel(ctx)
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() {
@@ -121,7 +124,7 @@ func (a *Agent) Once(ctx context.Context, each func(policy.Interval)) (err error
 	if err := a.lock(a.Set()); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.unlock()) }()
+	defer func() { err = errors.Join(err, a.closeSource(), a.unlock()) }()
 	if _, err := a.collector.Recover(time.Now()); err != nil {
 		return err
 	}
@@ -134,6 +137,14 @@ func (a *Agent) Once(ctx context.Context, each func(policy.Interval)) (err error
 		each(in)
 	}
 	return errors.Join(append(errs, a.collector.Close())...)
+}
+
+// closeSource closes what the source holds open, if the Agent made it.
+func (a *Agent) closeSource() error {
+	if c, ok := a.source.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // Set returns the configuration that is in force.
