@@ -17,10 +17,15 @@ import (
 // is tried again: that of the device's sweep (7210 SAS, "Log Files").
 const clearTime = retention.DefaultBudget
 
+// inVain is how many bytes are deleted, above four times what is needed, before
+// it is plain that room is not what is missing, whatever the system says.
+const inVain = 4 << 20
+
 // room does something at a place. If there is no room for it, files past
 // retention are deleted there, then the oldest closed files one at a time, and
 // it is tried again after each. If even the deletion of all would not make room
-// for need bytes, none but those past retention are deleted.
+// for need bytes, or much more than that was deleted in vain, none but those
+// past retention are deleted.
 func (l *Log) room(p *place, need int64, now time.Time, try func() error) error {
 	err := try()
 	if !rollover.NoSpace(err) {
@@ -34,17 +39,19 @@ func (l *Log) room(p *place, need int64, now time.Time, try func() error) error 
 		return errors.Join(err, planErr)
 	}
 	var failed error // the first deletion that failed
+	freed := int64(0)
 	for len(plan) > 0 && rollover.NoSpace(err) {
-		if plan[0].Reason != retention.Expired && !enough(p, plan, need) {
+		if plan[0].Reason != retention.Expired && (freed > 4*need+inVain || !enough(p, plan, need)) {
 			break
 		}
-		var deleted bool
+		var n int64
 		var delErr error
-		plan, deleted, delErr = l.clear(p, plan)
+		plan, n, delErr = l.clear(p, plan)
 		if failed == nil {
 			failed = delErr
 		}
-		if deleted {
+		if n >= 0 {
+			freed += n
 			err = try()
 		}
 	}
@@ -106,10 +113,12 @@ func enough(p *place, plan []retention.Decision, need int64) bool {
 }
 
 // clear deletes the next of a plan: all that have expired, or one other file.
-// It returns what is left of the plan.
-func (l *Log) clear(p *place, plan []retention.Decision) (rest []retention.Decision, deleted bool, err error) {
+// It returns what is left of the plan and how many bytes were deleted, -1 if no
+// file was.
+func (l *Log) clear(p *place, plan []retention.Decision) (rest []retention.Decision, bytes int64, err error) {
 	begun := time.Now()
-	for len(plan) > 0 && (!deleted || plan[0].Reason == retention.Expired && time.Since(begun) < clearTime) {
+	bytes = -1
+	for len(plan) > 0 && (bytes < 0 || plan[0].Reason == retention.Expired && time.Since(begun) < clearTime) {
 		d := plan[0]
 		plan = plan[1:]
 		f, delErr := remove(d.File)
@@ -117,16 +126,17 @@ func (l *Log) clear(p *place, plan []retention.Decision) (rest []retention.Decis
 			err = delErr
 			continue
 		}
-		d.File, deleted = f, true
+		d.File = f
+		bytes = max(0, bytes) + f.Size
 		if l.o.Hooks.OnDeleted != nil {
 			l.o.Hooks.OnDeleted(d)
 		}
 	}
-	if deleted {
+	if bytes >= 0 {
 		// Some file systems give the room back only now.
 		err = errors.Join(err, durable.SyncDir(Dirs(p.path).Archive))
 	}
-	return plan, deleted, err
+	return plan, bytes, err
 }
 
 // remove deletes a file of ours and returns it with its size. One that somebody
