@@ -193,14 +193,34 @@ func seededRSA(seed [32]byte) *rsa.PrivateKey {
 // seededPrime returns a prime whose two highest bits are set.
 func seededPrime(random *rand.ChaCha8, bits int) *big.Int {
 	words := make([]byte, bits/8)
-	for {
-		for i := 0; i < len(words); i += 8 {
-			binary.BigEndian.PutUint64(words[i:], random.Uint64())
+	for i := 0; i < len(words); i += 8 {
+		binary.BigEndian.PutUint64(words[i:], random.Uint64())
+	}
+	words[0] |= 0xc0
+	words[len(words)-1] |= 1
+	p := new(big.Int).SetBytes(words)
+	// Most odd numbers have a small factor, and the test for that is cheap: the
+	// remainders are taken once, and then go along with p.
+	var primes, remainders []uint64
+	for n := uint64(3); n < 1<<12; n += 2 {
+		if big.NewInt(int64(n)).ProbablyPrime(0) {
+			primes = append(primes, n)
+			remainders = append(remainders, new(big.Int).Mod(p, new(big.Int).SetUint64(n)).Uint64())
 		}
-		words[0] |= 0xc0
-		words[len(words)-1] |= 1
-		if p := new(big.Int).SetBytes(words); p.ProbablyPrime(20) {
-			return p
+	}
+	for step := uint64(0); ; step += 2 {
+		composite := false
+		for i, n := range primes {
+			if (remainders[i]+step)%n == 0 {
+				composite = true
+				break
+			}
+		}
+		if composite {
+			continue
+		}
+		if candidate := new(big.Int).Add(p, new(big.Int).SetUint64(step)); candidate.ProbablyPrime(8) {
+			return candidate
 		}
 	}
 }
