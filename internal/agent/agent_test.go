@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,18 +85,32 @@ func TestRun(t *testing.T) {
 }
 
 // fickle is a source that says what it is told to.
-type fickle struct{ missing, restarted, fail error }
+type fickle struct {
+	mu   sync.Mutex
+	mood mood
+}
+
+type mood struct{ missing, restarted, fail error }
+
+func (f *fickle) be(m mood) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mood = m
+}
 
 func (f *fickle) Sample(ctx context.Context, req policy.Request, out policy.Sink) error {
-	if f.missing != nil {
-		out.Missing(req.Objects[0], f.missing)
+	f.mu.Lock()
+	m := f.mood
+	f.mu.Unlock()
+	if m.missing != nil {
+		out.Missing(req.Objects[0], m.missing)
 		return nil
 	}
-	if f.restarted != nil {
-		out.Restarted(req.Objects[0], f.restarted.Error())
+	if m.restarted != nil {
+		out.Restarted(req.Objects[0], m.restarted.Error())
 	}
-	if f.fail != nil {
-		return f.fail
+	if m.fail != nil {
+		return m.fail
 	}
 	return new(policy.Synthetic).Sample(ctx, req, out)
 }
@@ -125,11 +140,11 @@ func TestEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		next()
-		src.missing = errors.New("the link is gone")
+		src.be(mood{missing: errors.New("the link is gone")})
 		next()
-		src.missing, src.restarted = nil, errors.New("made anew")
+		src.be(mood{restarted: errors.New("made anew")})
 		next()
-		src.restarted, src.fail = nil, errors.New("the bus is on fire")
+		src.be(mood{fail: errors.New("the bus is on fire")})
 		next()
 		stop()
 		if err := <-done; err == nil {
