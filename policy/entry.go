@@ -32,11 +32,10 @@ type entry struct {
 	writeErr error              // what the disk said
 	missing  map[objectKey]bool // could not be read
 
-	rec     record.Record         // a record that is not written as it came
-	given   map[objectKey]int     // the last final of the source
-	reached map[objectKey]int     // the last final written
-	fates   map[objectKey]*Object // Closing: what objects that stay become
-	fresh   baselines             // Closing: new baselines of objects that are reset
+	rec     record.Record      // a record that is not written as it came
+	given   map[objectKey]int  // the last final of the source
+	reached map[objectKey]int  // the last final written
+	fates   map[objectKey]fate // Closing: what becomes of objects
 }
 
 // entry begins an entry with so many objects.
@@ -101,6 +100,9 @@ func (e *entry) Missing(o *Object, err error) {
 		return
 	}
 	e.missing[k] = true
+	if _, ok := e.fates[k]; e.iv.Closing && !ok {
+		return // the next collection says so
+	}
 	e.iv.Missing++
 	if !e.w.missing[k] {
 		e.w.object(o, ObjectMissing, err.Error())

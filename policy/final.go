@@ -3,6 +3,7 @@ package policy
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"acctpull/record"
@@ -96,27 +97,38 @@ func (e *entry) reach(k objectKey, n int) {
 	e.rec.Final = n
 }
 
-// ends tells whether the row of a closing entry ends with it. Rows of an object
-// that stays with other counts end if they are beyond the new count; those of an
-// object that is reset all end, and its new rows become its baseline. The rows
-// that do not depend on the counter mode come twice.
-func (e *entry) ends(k objectKey, p *rowPlaces, r *record.Record) bool {
-	o := e.fates[k]
-	switch {
-	case o == nil:
-		return true
-	case e.fresh[k] == nil:
-		return p.row.numbered() && p.number(r) > uint64(p.row.members(o))
-	case r.Set.CounterMode != "" && r.Set.CounterMode != o.CounterMode.String():
-		return true
-	}
-	return e.fresh[k].add(r, p.number(r)) && r.Set.CounterMode == ""
+// fate is what becomes of an object that a closing entry is about.
+type fate struct {
+	is    *Object // the object as it will be; nil if it leaves
+	only  bool    // nothing of it was collected: no record ends
+	fresh *baseline
 }
 
-// departure is what a new configuration takes from a policy.
+// ends tells whether a row of a closing entry is a last one. Rows of an object
+// that stays with other counts end if they are beyond the new count; those of an
+// object that is reset all end, and its new rows become its baseline. The rows
+// that do not depend on the counter mode come twice then.
+func (e *entry) ends(k objectKey, p *rowPlaces, r *record.Record) bool {
+	f, ok := e.fates[k]
+	switch {
+	case !ok:
+		return false // it goes on
+	case f.is == nil:
+		return true
+	case f.fresh == nil:
+		return p.row.numbered() && p.number(r) > uint64(p.row.members(f.is))
+	case r.Set.CounterMode != "" && r.Set.CounterMode != f.is.CounterMode.String():
+		return true
+	}
+	return f.fresh.add(r, p.number(r)) && r.Set.CounterMode == "" && !f.only
+}
+
+// departure is what a new configuration takes from a policy that has the record
+// it had.
 type departure struct {
-	leave []*Object // objects that leave it, as they were
-	stay  []stay    // objects that stay and lose rows
+	leave  []*Object // objects that leave it, as they were
+	stay   []stay    // objects that stay and lose rows
+	resets []*Object // objects that are reset and not collected any more, as they will be
 }
 
 // stay is an object that stays in its policy and is not the same any more.
@@ -125,31 +137,54 @@ type stay struct {
 	reset   bool // the counter mode has changed
 }
 
-func (d *departure) empty() bool { return len(d.leave)+len(d.stay) == 0 }
+func (d *departure) empty() bool { return len(d.leave)+len(d.stay)+len(d.resets) == 0 }
+
+// fates returns what becomes of the objects, and their new baselines.
+func (d *departure) fates(now time.Time) (map[objectKey]fate, baselines) {
+	fates, fresh := map[objectKey]fate{}, baselines{}
+	for _, o := range d.leave {
+		fates[keyOf(o)] = fate{}
+	}
+	for _, s := range d.stay {
+		f := fate{is: s.is}
+		if s.reset {
+			f.fresh = newBaseline(now)
+			fresh[keyOf(s.is)] = f.fresh
+		}
+		fates[keyOf(s.is)] = f
+	}
+	for _, o := range d.resets {
+		k := keyOf(o)
+		_, leaves := fates[k]
+		fresh[k] = newBaseline(now)
+		fates[k] = fate{is: o, only: !leaves, fresh: fresh[k]}
+	}
+	return fates, fresh
+}
 
 // dismiss writes the last values of what leaves the policy as an entry of its
-// own. The caller holds busy.
+// own, and takes the new baselines. It asks the source for the whole policy: a
+// source compares with the collection before, and what else ended since then is
+// told once. The caller holds busy.
 func (w *worker) dismiss(ctx context.Context, now time.Time, d *departure) error {
 	e := w.entry(ctx, now, now, len(d.leave)+len(d.stay))
 	e.iv.Closing = true
-	objects := append([]*Object(nil), d.leave...)
-	e.fates, e.fresh = map[objectKey]*Object{}, baselines{}
+	var fresh baselines
+	e.fates, fresh = d.fates(now)
+	plan := w.next()
+	objects := slices.Clip(plan.Objects)
 	for _, s := range d.stay {
-		k := keyOf(s.was)
-		e.fates[k] = s.is
-		objects = append(objects, s.was)
 		if s.reset {
-			e.fresh[k] = newBaseline(now)
 			objects = append(objects, s.is)
 		}
 	}
-	if e.writeErr = w.series.load(w.plan); e.writeErr == nil {
-		err := w.c.o.Source.Sample(ctx, Request{At: now, Record: w.plan.Definition, Objects: objects, Closing: true}, e)
-		w.series.install(e.fresh, err != nil, e.missing, w.c.o.Source)
-		e.finish(err)
-	} else {
-		e.finish(nil)
+	objects = append(objects, d.resets...)
+	var err error
+	if e.writeErr = w.series.load(plan); e.writeErr == nil {
+		err = w.c.o.Source.Sample(ctx, Request{At: now, Record: plan.Definition, Objects: objects, Closing: true}, e)
+		w.series.install(fresh, err != nil, e.missing, w.c.o.Source)
 	}
+	e.finish(err)
 	for _, o := range d.leave {
 		delete(w.missing, keyOf(o))
 	}
@@ -160,9 +195,10 @@ func (w *worker) dismiss(ctx context.Context, now time.Time, d *departure) error
 // settle counts the ordinals on: after a whole collection they begin again.
 func (s *series) settle(e *entry) {
 	switch {
-	case e.iv.Closing && e.iv.Err == nil:
+	case e.iv.Err != nil:
+	case e.iv.Closing:
 		maps.Copy(s.finals, e.reached)
-	case !e.iv.Closing && e.iv.Err == nil:
+	default:
 		clear(s.finals)
 		s.complete()
 	}

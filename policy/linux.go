@@ -83,14 +83,13 @@ func (l *Linux) look(ctx context.Context, v *view, boot string) error {
 
 // Epoch tells from what the counters of an object count, as far as the kernel
 // says so: two that differ mean that something was made anew, or the machine was
-// started anew. It is of the object's last collection, and "" before that.
-func (l *Linux) Epoch(o *Object) string {
+// started anew. It is of the object's last collection by the record, and ""
+// before that.
+func (l *Linux) Epoch(name record.Name, o *Object) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, v := range l.views {
-		if s := v.epoch(keyOf(o)); s != "" {
-			return s
-		}
+	if v := l.views[name]; v != nil {
+		return v.epoch(keyOf(o))
 	}
 	return ""
 }

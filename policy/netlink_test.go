@@ -237,7 +237,7 @@ func TestSameCounters(t *testing.T) {
 	}
 	l := &Linux{}
 	o := &Object{Type: Access, ID: "1", Service: "1", Link: "eth0"}
-	if l.Epoch(o) != "" {
+	if l.Epoch("service-egress-packets", o) != "" {
 		t.Error("an epoch before any collection")
 	}
 	v, w := unitView(t, "sep", o)
@@ -251,7 +251,7 @@ func TestSameCounters(t *testing.T) {
 		v.takeLink(linkMessage(step.index, "eth0", 1, 25))
 		w.settle(v, step.boot)
 		w.commit(v)
-		epochs[l.Epoch(&Object{Type: Access, ID: "1"})] = true
+		epochs[l.Epoch("service-egress-packets", &Object{Type: Access, ID: "1"})] = true
 	}
 	if len(epochs) != 3 || epochs[""] {
 		t.Errorf("epochs %v", epochs)

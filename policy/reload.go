@@ -99,13 +99,13 @@ type step struct {
 	out     departure
 	homes   [2]Plan   // record and file-id of the policy in the old and the new configuration
 	moves   bool      // the record of the old one has another home now, or none
-	resets  []*Object // objects whose counters are reset and that was does not collect
+	resets  []*Object // objects whose counters are reset, if was has another record
 	worker  *worker   // of was
 }
 
 // touches tells whether the step changes what a collection uses.
 func (s *step) touches() bool {
-	return s.worker != nil && (s.is == nil || s.restart || s.moves || !s.out.empty() || len(s.resets) > 0)
+	return s.worker != nil && (s.is == nil || s.restart || s.moves || !s.out.empty())
 }
 
 // compareSets returns what becomes of every policy, by id, and the objects that
@@ -195,24 +195,29 @@ func thing(o *Object) Object {
 // collect-stats), or while they changed policy. It returns the objects that are
 // no longer configured.
 func resets(steps []step, old, next *Set, handled map[objectKey]bool) (removed []objectKey) {
-	was := make(map[objectKey]CounterMode, len(old.c.Objects))
+	was := make(map[objectKey]*Object, len(old.c.Objects))
 	for i := range old.c.Objects {
-		was[keyOf(&old.c.Objects[i])] = old.c.Objects[i].CounterMode
+		was[keyOf(&old.c.Objects[i])] = &old.c.Objects[i]
 	}
 	for i := range next.c.Objects {
 		o := &next.c.Objects[i]
 		k := keyOf(o)
-		mode, ok := was[k]
+		before := was[k]
 		delete(was, k)
-		if !ok || mode == o.CounterMode || handled[k] {
-			continue
+		if before == nil || before.CounterMode == o.CounterMode || handled[k] || !sameThing(before, o) {
+			continue // what has other counters behind it has none to reset
 		}
 		p := next.defaults[o.Type]
 		if o.Policy != 0 {
 			p = next.policies[o.Policy]
 		}
-		if p != nil && p.Record != "" {
-			steps[p.ID].resets = append(steps[p.ID].resets, o)
+		if p == nil || p.Record == "" {
+			continue
+		}
+		if s := &steps[p.ID]; s.was != nil && s.was.Policy.Record == p.Record {
+			s.out.resets = append(s.out.resets, o)
+		} else {
+			s.resets = append(s.resets, o)
 		}
 	}
 	return slices.Collect(maps.Keys(was))

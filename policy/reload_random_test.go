@@ -24,6 +24,7 @@ func TestReconfigureProof(t *testing.T) {
 		seeds = 1000
 	}
 	first := rand.Uint64N(1 << 32)
+
 	var total modelCount
 	for i := range seeds {
 		total.add(runModel(t, first+uint64(i)))

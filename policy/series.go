@@ -109,23 +109,21 @@ func (b *baseline) add(r *record.Record, member uint64) bool {
 	return true
 }
 
-// epocher is a Source that knows from what its counters of an object count. Two
-// equal epochs mean that they have gone on. Only type, id, and service or owner
-// of the object are set.
-type epocher interface{ Epoch(o *Object) string }
-
-func epochOf(source Source, k objectKey) string {
-	if s, ok := source.(epocher); ok {
-		o := &Object{Type: k.t, ID: k.id}
-		switch k.t {
-		case SDP:
-			o.Service = k.under
-		case SAA:
-			o.Owner = k.under
-		}
-		return s.Epoch(o)
+// epochOf returns from what the source counts for an object, "" if it does not
+// tell.
+func (s *series) epochOf(source Source, k objectKey) string {
+	e, ok := source.(Epocher)
+	if !ok {
+		return ""
 	}
-	return ""
+	o := &Object{Type: k.t, ID: k.id}
+	switch k.t {
+	case SDP:
+		o.Service = k.under
+	case SAA:
+		o.Owner = k.under
+	}
+	return e.Epoch(s.record, o)
 }
 
 // install makes new baselines those of their objects. If the collection that
@@ -134,7 +132,7 @@ func epochOf(source Source, k objectKey) string {
 func (s *series) install(fresh baselines, early bool, missing map[objectKey]bool, source Source) {
 	for k, b := range fresh {
 		b.pending = early
-		b.epoch = epochOf(source, k)
+		b.epoch = s.epochOf(source, k)
 		delete(s.base, k)
 		if !missing[k] {
 			s.base[k] = b
@@ -197,7 +195,7 @@ func (s *series) subtract(e *entry, k objectKey, p *rowPlaces, r *record.Record)
 		return
 	}
 	if !b.trusted && !b.ended {
-		if epoch := epochOf(e.w.c.o.Source, k); epoch != b.epoch {
+		if epoch := s.epochOf(e.w.c.o.Source, k); epoch != b.epoch {
 			s.drop(e, k, fmt.Sprintf("its counters are those of %q, its baseline is of %q", bounded(epoch), bounded(b.epoch)))
 			return
 		}

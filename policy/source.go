@@ -43,6 +43,15 @@ type Source interface {
 	Sample(ctx context.Context, req Request, out Sink) error
 }
 
+// Epocher is a Source that knows from what its counters of an object count, so
+// that a baseline that outlived the program is not taken from counters that
+// began again meanwhile. Two equal epochs mean that the counters went on. It is
+// asked during a Sample of the record, and after it; only type, id, and service
+// or owner of the object are set.
+type Epocher interface {
+	Epoch(name record.Name, o *Object) string
+}
+
 // Sink takes what a Source finds. Its methods are called one at a time.
 type Sink interface {
 	// Record takes one record; the Sink keeps nothing of it. An error ends

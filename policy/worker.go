@@ -228,7 +228,8 @@ func (w *worker) note(e *entry) {
 	}
 	w.mu.Unlock()
 	hooks := &w.c.o.Hooks
-	if hooks.OnInterval != nil {
+	quiet := e.iv.Closing && e.iv.Objects+e.iv.Records == 0 && e.iv.Err == nil
+	if hooks.OnInterval != nil && !quiet {
 		w.c.hook(func() { hooks.OnInterval(e.iv) })
 	}
 	if e.iv.Err != nil {
