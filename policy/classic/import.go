@@ -20,21 +20,20 @@ func Import(text []byte, o Options) *Result {
 	}
 	p.stack = []frame{{kind: inRoot, indent: -1}}
 	lines := lex(string(text))
+	var said []*line
 	for i := range lines {
-		p.next = following(lines[i+1:])
-		p.line(&lines[i])
-	}
-	return p.result(len(lines))
-}
-
-// following returns the next line that says something, or nil.
-func following(lines []line) *line {
-	for i := range lines {
-		if lines[i].words != nil || lines[i].prompt != "" {
-			return &lines[i]
+		if l := &lines[i]; l.words != nil || l.prompt != "" {
+			said = append(said, l)
 		}
 	}
-	return nil
+	for i, l := range said {
+		p.next = nil
+		if i+1 < len(said) {
+			p.next = said[i+1]
+		}
+		p.line(l)
+	}
+	return p.result(len(lines))
 }
 
 // kind is the kind of a context.
@@ -116,7 +115,7 @@ type object struct {
 type importer struct {
 	o        Options
 	stack    []frame
-	next     *line
+	next     *line // the next one that says something, or nil
 	files    map[int]*fileID
 	policies map[int]*accountingPolicy
 	objects  map[objectKey]*object
