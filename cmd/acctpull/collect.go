@@ -88,14 +88,14 @@ func (a *app) collect(ctx context.Context, f collectFlags) error {
 // collectForEver runs the agent, the server and the control socket until the
 // program is told to stop. SIGHUP makes it read its configuration again.
 func (a *app) collectForEver(ctx context.Context, f collectFlags, c *agent.Agent, view show.Options) error {
-	var services []*service
+	r := &reloader{a: a, f: f, c: c}
 	jobs := []func(context.Context) error{c.Run}
 	add := func(of func(policy.Config) string, open func() (func(context.Context) error, error)) error {
 		s, job, err := newService(c, of, open)
 		if err != nil {
 			return err
 		}
-		services, jobs = append(services, s), append(jobs, job)
+		r.services, jobs = append(r.services, s), append(jobs, job)
 		return nil
 	}
 	if f.serve.listen != "" {
@@ -113,7 +113,7 @@ func (a *app) collectForEver(ctx context.Context, f collectFlags, c *agent.Agent
 	}
 	started := false
 	err := add(func(c policy.Config) string { return c.Control() }, func() (func(context.Context) error, error) {
-		job, err := a.controlJob(f, c, view)
+		job, err := a.controlJob(f, c, view, r.reload)
 		if err != nil && started { // the agent goes on without it
 			a.events.Emit(event.ControlUnavailable(time.Now(), err))
 			return nil, nil
@@ -124,7 +124,7 @@ func (a *app) collectForEver(ctx context.Context, f collectFlags, c *agent.Agent
 	if err != nil {
 		return err
 	}
-	return together(ctx, append(jobs, a.reloadOn(f, c, services)))
+	return together(ctx, append(jobs, r.onHangup()))
 }
 
 // archiveJob serves the closed files in dir.

@@ -22,7 +22,7 @@ import (
 // what answers there, nil if there is no socket. A socket that the
 // configuration asks for has to work; without one at its usual place the agent
 // runs all the same.
-func (a *app) controlJob(f collectFlags, c *agent.Agent, view show.Options) (func(context.Context) error, error) {
+func (a *app) controlJob(f collectFlags, c *agent.Agent, view show.Options, reload func(context.Context) error) (func(context.Context) error, error) {
 	config := c.Set().Config()
 	path := config.Control()
 	if path == "" {
@@ -47,6 +47,7 @@ func (a *app) controlJob(f collectFlags, c *agent.Agent, view show.Options) (fun
 			return v
 		},
 		ClearLog: func(ctx context.Context, t control.Target) ([]control.Closed, error) { return clearLog(ctx, c, t) },
+		Reload:   reload,
 	})
 	return func(ctx context.Context) error { return server.Serve(ctx, l) }, nil
 }

@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"acctpull/internal/agent"
 	"acctpull/policy"
@@ -72,10 +76,34 @@ func (s *service) follow(c policy.Config) {
 	}
 }
 
-// reloadOn returns the job that reads the configuration again at every SIGHUP
-// and puts it in force if it is valid; what happens is an event. From now on the
-// signal does not end the program.
-func (a *app) reloadOn(f collectFlags, c *agent.Agent, services []*service) func(context.Context) error {
+// reloader puts new configurations in force.
+type reloader struct {
+	a *app
+	f collectFlags
+	c *agent.Agent
+
+	mu       sync.Mutex // one reload at a time
+	services []*service
+}
+
+// reload reads the configuration again and puts it in force if it is valid.
+// What happens is an event; the error says what is wrong.
+func (r *reloader) reload(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.c.Set()
+	err := r.c.LoadFrom(ctx, r.f.config, func() (*policy.Set, error) { return r.a.loadNext(r.f) }, time.Now())
+	if set := r.c.Set(); set != before {
+		for _, s := range r.services {
+			s.follow(set.Config())
+		}
+	}
+	return err
+}
+
+// onHangup returns the job that reloads at every SIGHUP. From now on the signal
+// does not end the program.
+func (r *reloader) onHangup() func(context.Context) error {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	return func(ctx context.Context) error {
@@ -85,14 +113,7 @@ func (a *app) reloadOn(f collectFlags, c *agent.Agent, services []*service) func
 			case <-ctx.Done():
 				return nil
 			case <-hangup:
-			}
-			before := c.Set()
-			// What is wrong is an event already, and the old stays in force.
-			_ = c.LoadFrom(ctx, f.config, func() (*policy.Set, error) { return a.loadNext(f) }, time.Now())
-			if set := c.Set(); set != before {
-				for _, s := range services {
-					s.follow(set.Config())
-				}
+				_ = r.reload(ctx) // what is wrong is an event already
 			}
 		}
 	}
@@ -108,6 +129,39 @@ func (a *app) loadNext(f collectFlags) (*policy.Set, error) {
 		_, err = servedDir(set.Config())
 	}
 	return set, err
+}
+
+func (a *app) reloadCommand() *cobra.Command {
+	var config string
+	c := &cobra.Command{
+		Use:   "reload -c FILE",
+		Short: "Make the running agent take its changed configuration",
+		Long: `reload checks FILE, and if it has no mistake asks the agent that runs it to read it
+again. Policies that did not change go on with their open files. It is what SIGHUP
+does, with an answer. If the control socket itself has moved, use SIGHUP.`,
+		Example: `  acctpull reload -c agent.yaml`,
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := a.loadConfig(config); err != nil {
+				return err
+			}
+			client, err := a.client(config)
+			if err != nil {
+				return err
+			}
+			if err := client.Reload(c.Context()); err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(map[string]bool{"reloaded": true})
+			}
+			_, err = fmt.Fprintf(a.stdout, "%s is in force\n", config)
+			return err
+		},
+	}
+	c.Flags().StringVarP(&config, "config", "c", "", "configuration `file` of the agent")
+	_ = c.MarkFlagRequired("config")
+	return c
 }
 
 // servedDir returns the directory that --listen serves.

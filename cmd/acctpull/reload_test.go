@@ -176,8 +176,21 @@ func TestReloadOfAProcess(t *testing.T) {
 	check(t, os.WriteFile(config, bytes.Replace(good, []byte(", shutdown: true"), nil, 1), 0o600))
 	check(t, cmd.Process.Signal(syscall.SIGHUP))
 	until(t, "the correction is in force", func() bool { return inService() == 2 })
+
+	// acctpull reload does the same, with an answer.
+	check(t, os.WriteFile(config, append(slices.Clone(good), "nonsense: true\n"...), 0o600))
+	expect(t, exitUsage, []string{`there is no key "nonsense"`}, "reload", "-c", config)
+	check(t, os.WriteFile(config, good, 0o600))
+	expect(t, exitOK, []string{"is in force"}, "reload", "-c", config)
+	if n := inService(); n != 1 {
+		t.Errorf("%d policies in service after a reload", n)
+	}
+	check(t, os.WriteFile(config, bytes.Replace(good, []byte("synthetic"), []byte("synthetic, seed: 7"), 1), 0o600))
+	expect(t, exitFailed, []string{"the source of counters cannot change", "restart the agent"}, "reload", "-c", config)
+
 	check(t, cmd.Process.Signal(syscall.SIGTERM))
 	if err := cmd.Wait(); err != nil && cmd.ProcessState.ExitCode() != exitInterrupted {
 		t.Errorf("the end: %v", err)
 	}
+	expect(t, exitFailed, []string{"no agent is running"}, "reload", "-c", config)
 }

@@ -142,7 +142,7 @@ func TestClearLog(t *testing.T) {
 	c, err := agent.New(agent.Options{Set: set, Minute: 4 * time.Millisecond})
 	check(t, err)
 	a := &app{events: event.Discard}
-	job, err := a.controlJob(collectFlags{config: config}, c, show.Options{})
+	job, err := a.controlJob(collectFlags{config: config}, c, show.Options{}, nil)
 	check(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -191,7 +191,7 @@ func TestControlSocketThatCannotBe(t *testing.T) {
 	check(t, err)
 	var seen event.Recorder
 	a := &app{events: &seen}
-	job, err := a.controlJob(collectFlags{}, c, show.Options{})
+	job, err := a.controlJob(collectFlags{}, c, show.Options{}, nil)
 	if job != nil || err != nil || len(seen.Events("controlUnavailable")) != 1 {
 		t.Errorf("%v, %v, %v", job != nil, err, seen.Events())
 	}
