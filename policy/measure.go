@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"acctpull/record"
 	"acctpull/retention"
 	"acctpull/rollover"
 )
@@ -24,9 +25,9 @@ const (
 // the files there. Of a policy that stores nothing only the number of objects
 // and records is found out.
 //
-// The counters are those of a 7210 SAS whatever the source of the Set is: a
-// Linux link knows fewer of them, so for the source linux the result is an
-// upper bound.
+// Rows and fields are those that the source of the Set writes: all that a
+// 7210 SAS has, or for the source linux what the links, counters and classes of
+// the objects can tell, if all of them are there.
 func Measure(ctx context.Context, s *Set, policy int, dir string, now time.Time) (Demand, error) {
 	plan, err := s.planOf(policy)
 	if err != nil {
@@ -36,10 +37,15 @@ func Measure(ctx context.Context, s *Set, policy int, dir string, now time.Time)
 		Interval: plan.Policy.CollectionInterval, Rollover: plan.File.Rollover, Retention: plan.File.Retention,
 		Objects: len(plan.Objects), Memory: int64(plan.Policy.LogMemorySize) << 10,
 	}
-	source := &Synthetic{Seed: s.c.Source.Seed, Idle: s.c.Source.Idle}
+	var source Source = &Synthetic{Seed: s.c.Source.Seed, Idle: s.c.Source.Idle}
+	if s.c.Source.Kind == SourceLinux {
+		source = linuxLike{&Synthetic{}}
+	}
 	if plan.File.ID == 0 {
-		d.Records = int(source.Truth(Request{At: now, Record: plan.Definition, Objects: plan.Objects}).Records)
-		return d, nil
+		count := truthSink{Truth{Sums: map[string]uint64{}}}
+		err := source.Sample(ctx, Request{At: now, Record: plan.Definition, Objects: plan.Objects}, &count)
+		d.Records = int(count.Truth.Records)
+		return d, err
 	}
 	set, err := alone(s, plan, dir)
 	if err != nil {
@@ -125,6 +131,38 @@ func (m *measurement) file(ctx context.Context, n int) (int64, error) {
 		return 0, err
 	}
 	return f.Size, nil
+}
+
+// linuxLike makes up what the source linux would find: its rows, with the
+// counters that Linux knows of each object.
+type linuxLike struct{ *Synthetic }
+
+// Sample implements Source.
+func (s linuxLike) Sample(ctx context.Context, req Request, out Sink) error {
+	rows, at := linuxRows(req.Record), s.clock(req.At)
+	var rec record.Record
+	var own []objectRow
+	var refs [2]ref
+	for _, o := range req.Objects {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		g := s.object(o)
+		own = linuxObjectRows(own[:0], rows, o)
+		for _, r := range own {
+			r.row.fillKeys(&rec, o, r.member)
+			g.traffic(r.row.egress, r.member, at).fill(r.row, &rec)
+			for i := range r.row.fields {
+				if f := &r.row.fields[i]; f.counter && len(o.refs(refs[:0], r.row.scope, r.row.egress, r.member, f.meaning)) == 0 {
+					rec.Values[i] = record.Value{}
+				}
+			}
+			if err := out.Record(&rec); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // deleteFiles is how many files DeleteRate deletes.

@@ -267,6 +267,33 @@ func TestMeasureNothing(t *testing.T) {
 	}
 }
 
+// With the source linux only what a link knows is measured.
+func TestMeasureLinux(t *testing.T) {
+	const text = `
+source: {kind: %s}
+file-ids: [{id: 11, location: cf1}]
+accounting-policies:
+  - {id: 10, record: combined-service-ingress, to: file 11, default: true}
+  - {id: 20, record: service-egress-octets, to: no-file}
+objects:
+  saps:
+    - {sap: "1/1/1:100", service: 100%s}
+    - {sap: "1/1/1:200", service: 200%s}
+`
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	measure := func(source, first, second string) Demand {
+		set, err := Load(fmt.Appendf(nil, text, source, first, second))
+		must(t, err)
+		d, err := Measure(context.Background(), set, 10, t.TempDir(), now)
+		must(t, err)
+		return d
+	}
+	linux, device := measure("linux", ", link: eth1.100", ", link: eth1.200"), measure("synthetic", "", "")
+	if linux.Records != 2 || device.Records != 4 || linux.EntryBytes >= device.EntryBytes || linux.EntryBytes <= 0 {
+		t.Errorf("linux %+v\nsynthetic %+v", linux, device)
+	}
+}
+
 func TestDeleteRate(t *testing.T) {
 	dir := t.TempDir()
 	rate, err := DeleteRate(context.Background(), dir)
