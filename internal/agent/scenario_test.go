@@ -305,6 +305,12 @@ func (w *world) start() {
 	w.end, w.done = cancel, done
 	go func() { done <- agent.Run(ctx) }()
 	synctest.Wait()
+	select {
+	case err := <-done:
+		w.t.Errorf("the agent did not start: %v", err)
+		done <- err
+	default:
+	}
 }
 
 // reload gives a running agent another configuration. The scenario goes on with

@@ -14,7 +14,7 @@ import (
 // LockedError says that another process holds a lock.
 type LockedError struct {
 	Path string // the lock file
-	PID  int    // the holder, 0 if it has not written its id yet
+	PID  int    // the holder, 0 if its id is not in the file
 }
 
 // Error implements error.
@@ -34,7 +34,7 @@ func (e *LockedError) Hint() string {
 type Lock struct{ f *os.File }
 
 // AcquireLock takes the exclusive lock on a state file without waiting and
-// writes the process id into it. If another process, or another AcquireLock
+// writes the process id into it, if the disk has room for it. If another process, or another AcquireLock
 // of this one, holds it the error is a [*LockedError].
 //
 // The lock is flock(2): the kernel drops it when the process ends however it
@@ -55,7 +55,11 @@ func AcquireLock(path string) (*Lock, error) {
 		}
 		same, err := stillThere(f, path)
 		if err == nil && same {
-			err = writePID(f)
+			// The lock holds without the id: a full disk must not keep out who
+			// comes to make room on it.
+			if err = writePID(f); errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {
+				err = nil
+			}
 		}
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
