@@ -89,8 +89,8 @@ func TestConfigImport(t *testing.T) {
 	const node = "../../policy/classic/testdata/node.cfg"
 	yaml := filepath.Join(t.TempDir(), "agent.yaml")
 	args := []string{"config", "import", node, "--source", "synthetic", "-o", yaml}
-	_, stderr := expect(t, exitPartly, []string{"frobnication 5", "38–43", "filter 10", "3 lines are lost", "quantum-tunnel 1 create"}, args...)
-	if strings.Contains(stderr, "mistake:") || strings.Contains(stderr, "no link") {
+	_, stderr := expect(t, exitPartly, []string{"frobnication 5", "38–43", "filter 10", "lost: 3 lines", "quantum-tunnel 1 create"}, args...)
+	if strings.Contains(stderr, "mistake:") || strings.Contains(stderr, "without a link") {
 		t.Errorf("mistakes in\n%s", stderr)
 	}
 	expect(t, exitOK, []string{"6 accounting policies in service"}, "config", "check", yaml)
@@ -118,9 +118,13 @@ func TestConfigImport(t *testing.T) {
 		!strings.Contains(report.YAML, "location: /srv/flash") {
 		t.Errorf("report %+v", report)
 	}
+	_, stderr = expect(t, exitPartly, []string{"link: eth1.100", "link: eth24", "without a link", "mistake: line 78"}, "config", "import", node, "--port", "1/1/1=eth1", "--port", "1/1/24=eth24")
+	if strings.Contains(stderr, "mistake: line 1") {
+		t.Errorf("mistakes of links in\n%s", stderr)
+	}
 	shared := agentYAML(t, "log\n    file-id 11\n    exit\n    log-id 20\n        to file 11\n    exit\n    accounting-policy 10\n        record saa\n        to file 11\n    exit\nexit\n")
 	expect(t, exitPartly, []string{"mistake: line 9: accounting-policy 10: file 11 is that of log-id 20 already; a file-id serves one log or one policy (log-id 20 is in line 5)"}, "config", "import", shared)
-	expect(t, exitUsage, []string{"card=directory"}, "config", "import", node, "--location", "cf1")
+	expect(t, exitUsage, []string{"as in --location cf1:=/srv/flash"}, "config", "import", node, "--location", "cf1")
 	expect(t, exitUsage, []string{"no source"}, "config", "import", node, "--source", "snmp")
 	expect(t, exitUsage, []string{"read configuration"}, "config", "import", "/does/not/exist")
 }

@@ -14,6 +14,7 @@ import (
 
 type importFlags struct {
 	locations []string
+	ports     []string
 	output    string
 	source    string
 	stats     bool
@@ -32,36 +33,43 @@ if a line was not understood or the text breaks a rule; the YAML is printed all
 the same.
 
 A flash card cf1: becomes the directory ` + classic.Root + `/cf1 unless --location says
-otherwise. The text does not know the network links of this machine: the source
-linux wants a link for every object before the configuration can be used.`,
+otherwise. The text does not know the network links of this machine: --port names
+the link of a port or LAG, and SAPs on it get its VLAN interfaces (1/1/1:100 on
+eth1 is eth1.100). The source linux needs links for all objects.`,
 		Example: `  acctpull config import router.cfg -o agent.yaml
+  acctpull config import router.cfg --port 1/1/1=eth1 --port lag-1=bond0 -o agent.yaml
   acctpull config import router.cfg --location cf1:=/srv/flash --source synthetic
   ssh admin@router 'admin display-config' | acctpull config import - --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.configImport(args[0], f) },
 	}
 	c.Flags().StringArrayVar(&f.locations, "location", nil, "`card=directory` that stands for a flash card; can be given again")
+	c.Flags().StringArrayVar(&f.ports, "port", nil, "`port=link` whose counters are those of a port or LAG; can be given again")
 	c.Flags().StringVarP(&f.output, "output", "o", "", "write the YAML to this new `file`")
 	c.Flags().StringVar(&f.source, "source", "", "`kind` of source of the configuration: linux, synthetic")
 	c.Flags().BoolVar(&f.stats, "collect-stats", false, "SAPs collect statistics unless told otherwise, as on 7705 and 7750")
 	return c
 }
 
-// cards reads --location and checks it.
-func (f importFlags) cards() (map[string]string, error) {
-	cards := map[string]string{}
-	for _, l := range f.locations {
-		card, dir, ok := strings.Cut(l, "=")
-		if !ok || card == "" || dir == "" {
-			return nil, usagef("as in --location cf1:=/srv/flash", "--location %q is not card=directory", l)
+// pairs reads a flag that is given as what=value.
+func pairs(flag, example string, given []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, g := range given {
+		k, v, ok := strings.Cut(g, "=")
+		if !ok || k == "" || v == "" {
+			return nil, usagef("as in "+flag+" "+example, "%s %q is not of that form", flag, g)
 		}
-		cards[card] = dir
+		out[k] = v
 	}
-	return cards, nil
+	return out, nil
 }
 
 func (a *app) configImport(file string, f importFlags) error {
-	cards, err := f.cards()
+	cards, err := pairs("--location", "cf1:=/srv/flash", f.locations)
+	if err != nil {
+		return err
+	}
+	links, err := pairs("--port", "1/1/1=eth1", f.ports)
 	if err != nil {
 		return err
 	}
@@ -72,7 +80,7 @@ func (a *app) configImport(file string, f importFlags) error {
 	if err != nil {
 		return err
 	}
-	r := classic.Import(text, classic.Options{Cards: cards, CollectStats: f.stats})
+	r := classic.Import(text, classic.Options{Cards: cards, Links: links, CollectStats: f.stats})
 	r.Config.Source.Kind = f.source
 	yaml, err := r.Config.YAML()
 	if err != nil {
@@ -108,8 +116,14 @@ func importMistakes(r *classic.Result) (mistakes []policy.Violation, linkless in
 	if !errors.As(err, &ce) {
 		return mistakes, 0
 	}
+	bare := map[string]bool{}
+	for i := range r.Config.Objects {
+		if o := &r.Config.Objects[i]; o.Link == "" {
+			bare[o.String()] = true
+		}
+	}
 	for _, v := range ce.Violations {
-		if v.Rule == policy.RuleObjectLink {
+		if v.Rule == policy.RuleObjectLink && bare[v.Subject] {
 			linkless++
 		} else {
 			mistakes = append(mistakes, v)
@@ -149,10 +163,10 @@ func (a *app) tellImport(r *classic.Result, mistakes []policy.Violation, linkles
 		}
 	}
 	c := r.Config
-	_, err := fmt.Fprintf(a.stderr, "%d lines: %d file-ids, %s, %d objects; %d lines are lost, %d have no meaning here\n",
-		r.Lines, len(c.FileIDs), policies(len(c.Policies)), len(c.Objects), len(r.Lost()), len(r.Left)-len(r.Lost()))
+	_, err := fmt.Fprintf(a.stderr, "%s: %s, %s, %s; lost: %s; no meaning here: %s\n", plural(r.Lines, "line"),
+		plural(len(c.FileIDs), "file-id"), policies(len(c.Policies)), plural(len(c.Objects), "object"), plural(len(r.Lost()), "line"), plural(len(r.Left)-len(r.Lost()), "line"))
 	if err == nil && linkless > 0 {
-		_, err = fmt.Fprintf(a.stderr, "%d objects have no link yet, which the source linux measures: see docs/configuration.md\n", linkless)
+		_, err = fmt.Fprintf(a.stderr, "without a link, which the source linux needs: %s; see --port and docs/configuration.md\n", plural(linkless, "object"))
 	}
 	return err
 }

@@ -22,6 +22,11 @@ type Options struct {
 	// Cards maps flash cards ("cf1:") to the directories that stand for them;
 	// a card that is missing here, and all if it is nil, is that of Card.
 	Cards map[string]string
+	// Links maps ports and LAGs of the device ("1/1/1", "lag-1") to network
+	// links of this machine. Ports get the link as their own, SAPs the VLAN
+	// interface of it that is named as usual: 1/1/1:100 on eth1 is eth1.100.
+	// So do router interfaces on a port. Without an entry there is no link.
+	Links map[string]string
 	// CollectStats is what holds for a SAP without collect-stats and without
 	// no collect-stats. It is off on the 7210 SAS and on, by their guides, on
 	// the 7705 SAR and the 7750 SR. All other objects collect only when told.
@@ -62,6 +67,22 @@ func (o Options) card(dir string) (string, bool) {
 // colon (cf1: to cf4:, uf1:).
 func isCard(name string) bool {
 	return len(name) == 4 && (strings.HasPrefix(name, "cf") || strings.HasPrefix(name, "uf")) && name[2] >= '1' && name[2] <= '9' && name[3] == ':'
+}
+
+// link returns the link of a port or SAP ("1/1/1", "1/1/1:100", "lag-1:100.*"),
+// "" if its port has none. The outer tag comes first; 0 and * are no tags.
+func (o Options) link(id string) string {
+	port, encap, _ := strings.Cut(id, ":")
+	link := o.Links[port]
+	if link == "" || encap == "" {
+		return link
+	}
+	for _, tag := range strings.Split(encap, ".") {
+		if tag != "0" && tag != "*" {
+			link += "." + tag
+		}
+	}
+	return link
 }
 
 // DefaultCard is where a file-id without a location writes on the 7210 SAS.
@@ -111,8 +132,8 @@ type Line struct {
 // Result is what Import made of a text.
 type Result struct {
 	// Config holds file-ids and policies by id and objects by type, service and
-	// id, with the numbers of their lines. It has no source and no links: the
-	// text does not know of them. policy.New tells whether it keeps the rules.
+	// id, with the numbers of their lines. It has no source, and links only by the
+	// Options: the text does not know of them. policy.New tells whether it keeps the rules.
 	Config policy.Config
 	// Left are the lines that are not in the Config, in order. Empty lines,
 	// comments, echo, prompts and exit are not among them.

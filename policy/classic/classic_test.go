@@ -241,6 +241,34 @@ func TestOptions(t *testing.T) {
 	sameAgain(t, c, o)
 }
 
+// Ports that are mapped to links give links to what is on them.
+func TestLinks(t *testing.T) {
+	text, err := os.ReadFile("testdata/node.cfg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Import(text, Options{Links: map[string]string{"1/1/1": "eth1", "1/1/24": "eth24", "lag-1": "bond0"}})
+	var got []string
+	for i := range r.Config.Objects {
+		if o := &r.Config.Objects[i]; o.Link != "" {
+			got = append(got, o.String()+"="+o.Link)
+		}
+	}
+	want := []string{"SAP 1/1/1:100=eth1.100", "SAP 1/1/1:101=eth1.101", "SAP lag-1:200.*=bond0.200", "access port 1/1/1=eth1", "network port 1/1/24=eth24", "network interface to-core=eth24"}
+	if !slices.Equal(got, want) {
+		t.Errorf("links %q", got)
+	}
+	for id, link := range map[string]string{"1/1/1:0": "eth1", "1/1/1:*": "eth1", "1/1/1:7.9": "eth1.7.9", "1/1/2:7": "", "1/1/1": "eth1"} {
+		if got := (Options{Links: map[string]string{"1/1/1": "eth1"}}).link(id); got != link {
+			t.Errorf("the link of %s is %q, want %q", id, got, link)
+		}
+	}
+	before, after := Import(text, Options{}), r
+	if n := len(before.Left) - len(after.Left); n != 1 { // port 1/1/24 of the interface
+		t.Errorf("%d lines less are left", n)
+	}
+}
+
 // What the text cannot say is named.
 func TestPrintLoses(t *testing.T) {
 	_, lost := Print(policy.Config{

@@ -555,6 +555,14 @@ func (p *importer) objectCommand(l *line, f *frame, name string, args []word, no
 		return nil, false, unknown("counter-mode is %s or %s", policy.InOutProfile, policy.ForwardDrop)
 	case slices.Contains([]string{"ingress", "egress", "statistics"}, name) && !no:
 		return p.open(l, args, frame{kind: inStats, port: f.port, object: o})
+	case name == "port" && o.Type == policy.NetworkIf && f.kind == inObject:
+		o.port = ""
+		if len(args) > 0 && !no {
+			o.port = args[0].text
+		}
+		if p.o.link(o.port) != "" {
+			return nil, false, nil
+		}
 	case name == "uplink" && o.Type == policy.AccessPort && f.kind == inObject && !no:
 		// The uplink of a device in access-uplink mode is a network port.
 		return p.open(l, args, frame{kind: inObject, port: f.port, object: p.object(l, policy.Network, f.port, "")})

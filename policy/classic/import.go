@@ -109,6 +109,19 @@ type object struct {
 	collect bool // collect-stats or its opposite was given
 	named   bool // any accounting command was
 	mode    line // that of its counter-mode
+	port    string
+}
+
+// place returns the port, or port and tags, at which an object is counted, ""
+// if the text does not tell.
+func (o *object) place() string {
+	switch o.Type {
+	case policy.Access, policy.AccessPort, policy.Network:
+		return o.ID
+	case policy.NetworkIf:
+		return o.port
+	}
+	return ""
 }
 
 // importer is the state of one Import.
@@ -302,6 +315,7 @@ func (p *importer) config(c *policy.Config) {
 		if !o.collect && o.Type != policy.SAA {
 			o.CollectStats = byDefault
 		}
+		o.Link = p.o.link(o.place())
 		c.Objects = append(c.Objects, o.Object)
 	}
 	slices.SortFunc(c.Objects, compareObjects)
