@@ -28,7 +28,7 @@ func keyOf(o *Object) objectKey {
 // policies.
 func (k *checker) objects() {
 	seen := make(map[objectKey]*Object, len(k.c.Objects))
-	units := make(measured, len(k.c.Objects))
+	units := measured{}
 	defaults := map[Type]*AccountingPolicy{}
 	for i := range k.c.Policies {
 		if p := &k.c.Policies[i]; p.Default && defaults[p.Type] == nil {

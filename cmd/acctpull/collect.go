@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -69,6 +70,7 @@ func (a *app) collect(ctx context.Context, f collectFlags) error {
 	if err != nil {
 		return err
 	}
+	debug.FreeOSMemory() // reading the text takes several times what is kept of it
 	location := time.UTC
 	if f.localTime {
 		location = time.Local
