@@ -83,7 +83,7 @@ var own = [...]Definition{
 	fileQuarantined: {Acctpull, 2002, "fileQuarantined", Major, Main,
 		"Accounting file $file$ of $device$ is in quarantine: $reason$",
 		[]string{"device", "file", "reason"},
-		"A file could not be trusted. Its bytes are kept in quarantine with the reason beside them, and none of its records are in the dataset. It is fetched again when the device lists it with another size or time."},
+		"A file could not be trusted. Its bytes are kept in quarantine with the reason beside them, and none of its records are in the dataset. It is fetched again when the device lists it with another size or time, and otherwise up to three times in the hours that follow."},
 	fileLost: {Acctpull, 2003, "fileLost", Major, Main,
 		"Accounting file $file$ of $device$ was deleted before it could be fetched: $reason$",
 		[]string{"device", "file", "reason"},

@@ -47,7 +47,7 @@ func filled(t *testing.T, path string, files int) known {
 			case 0:
 				ok(t, l.Lost(t.Context(), start, c, "gone"))
 			case 1:
-				ok(t, l.Quarantine(t.Context(), start, c, "quarantine/x", "gzip ends early"))
+				ok(t, l.Quarantine(t.Context(), start, c, "quarantine/x", "gzip ends early", time.Time{}))
 			case 2:
 				ok(t, l.Release(t.Context(), c, "reset", start.Add(time.Minute)))
 			}

@@ -9,8 +9,9 @@ import (
 )
 
 // Discover records a listing: unknown keys become Discovered rows, and a Lost
-// file that is listed again becomes Discovered again. It returns the row of
-// every key, in order; a key given twice gets the same row twice. Repeating a
+// file that is listed again becomes Discovered again, and so does one in
+// quarantine whose time to be tried again has come. It returns the row of every
+// key, in order; a key given twice gets the same row twice. Repeating a
 // call is harmless. A long listing is recorded in several transactions.
 func (l *Ledger) Discover(ctx context.Context, now time.Time, keys []Key) ([]Row, error) {
 	const op = "discover"
@@ -34,7 +35,7 @@ func (l *Ledger) Discover(ctx context.Context, now time.Time, keys []Key) ([]Row
 			return nil, l.fail(op, err)
 		}
 		rows[i] = r.Row
-		if !ok || r.State == Lost {
+		if !ok || again(r.Row, now) {
 			open = append(open, i)
 		}
 	}
@@ -64,14 +65,24 @@ func (t *transaction) discover(now time.Time, k Key) (Row, error) {
 		return fresh, err
 	}
 	r, ok, err := t.row(k)
-	if err != nil || ok && r.State != Lost {
+	if err != nil || ok && !again(r.Row, now) {
 		return r.Row, err
 	}
 	if !ok {
 		return r.Row, about(k, fmt.Errorf("%w: an index has an entry without a row", ErrDamaged))
 	}
-	r.State, r.Reason, r.Changed = Discovered, "", round(now)
+	if r.State == Lost {
+		r.Reason = ""
+	}
+	r.State, r.NotBefore, r.Changed = Discovered, time.Time{}, round(now)
 	return r.Row, t.saveStored(r)
+}
+
+// again reports whether a file that is listed is worth another try: it was lost,
+// or it came broken and Quarantine said when to try again.
+func again(r Row, now time.Time) bool {
+	return r.State == Lost ||
+		r.State == Quarantined && r.Batch == "" && !r.NotBefore.IsZero() && toMilli(r.NotBefore) <= toMilli(now)
 }
 
 // Claim gives the owner the right to work on up to limit Discovered files of a
@@ -184,21 +195,31 @@ func (t *transaction) store(now time.Time, it StoreItem) (aliasOf string, err er
 }
 
 // Quarantine records that the file of a claim cannot be trusted. stored is
-// where its bytes are kept, "" if there are none. The file is not claimed again
-// until the device lists it with another size or time.
-func (l *Ledger) Quarantine(ctx context.Context, now time.Time, c Claim, stored, reason string) error {
+// where its bytes are kept, "" if there are none. The file is claimed again when
+// the device lists it with another size or time, or if it still lists it at
+// again; the zero time means that it is not.
+func (l *Ledger) Quarantine(ctx context.Context, now time.Time, c Claim, stored, reason string, again time.Time) error {
 	if err := checkText(stored); err != nil {
 		return l.fail("quarantine", about(c.Key, err))
 	}
-	return l.end(ctx, "quarantine", now, c, Quarantined, stored, reason)
+	return l.end(ctx, "quarantine", c, reason, func(r *line) {
+		r.State, r.Stored, r.NotBefore, r.Changed = Quarantined, stored, round(again), round(now)
+	})
 }
 
-// Lost records that the file of a claim is no longer on the device.
+// Lost records that the file of a claim is no longer on the device. One that was
+// in quarantine before is so again: some of its bytes are here.
 func (l *Ledger) Lost(ctx context.Context, now time.Time, c Claim, reason string) error {
-	return l.end(ctx, "lose", now, c, Lost, "", reason)
+	return l.end(ctx, "lose", c, reason, func(r *line) {
+		r.State, r.NotBefore, r.Changed = Lost, time.Time{}, round(now)
+		if r.Stored != "" {
+			r.State = Quarantined
+		}
+	})
 }
 
-func (l *Ledger) end(ctx context.Context, op string, now time.Time, c Claim, s State, stored, reason string) error {
+// end ends a claim with a reason.
+func (l *Ledger) end(ctx context.Context, op string, c Claim, reason string, change func(*line)) error {
 	if reason == "" {
 		return l.fail(op, about(c.Key, errors.New("no reason is given")))
 	}
@@ -207,8 +228,8 @@ func (l *Ledger) end(ctx context.Context, op string, now time.Time, c Claim, s S
 		if err != nil {
 			return err
 		}
-		r.State, r.Stored, r.Reason = s, stored, clean(reason)
-		r.Owner, r.Lease, r.NotBefore, r.Changed = "", time.Time{}, time.Time{}, round(now)
+		change(&r)
+		r.Reason, r.Owner, r.Lease = clean(reason), "", time.Time{}
 		return t.saveStored(r)
 	})
 }

@@ -185,7 +185,7 @@ func testRandomWalk(t *testing.T, s store) {
 				case 0:
 					next, err = ledger.Lost, l.Lost(t.Context(), now, c, "gone")
 				case 1:
-					next, err = ledger.Quarantined, l.Quarantine(t.Context(), now, c, "q", "bad")
+					next, err = ledger.Quarantined, l.Quarantine(t.Context(), now, c, "q", "bad", time.Time{})
 				case 2:
 					next, err = ledger.Discovered, l.Release(t.Context(), c, "later", now)
 				default:

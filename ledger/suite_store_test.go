@@ -43,8 +43,8 @@ func testStoreRefuses(t *testing.T, s store) {
 		_, err := l.Store(t.Context(), start, c, bad.sum, bad.stored)
 		refused(t, err, nil, bad.text)
 	}
-	refused(t, l.Quarantine(t.Context(), start, c, "x", ""), nil, "no reason")
-	refused(t, l.Quarantine(t.Context(), start, c, "\x00", "y"), nil, "not UTF-8")
+	refused(t, l.Quarantine(t.Context(), start, c, "x", "", time.Time{}), nil, "no reason")
+	refused(t, l.Quarantine(t.Context(), start, c, "\x00", "y", time.Time{}), nil, "not UTF-8")
 	refused(t, l.Lost(t.Context(), start, c, ""), nil, "no reason")
 	if r := row(t, l, k); r.State != ledger.Discovered || r.Owner != "a" {
 		t.Errorf("row %+v", r)
@@ -100,7 +100,7 @@ func testQuarantine(t *testing.T, s store) {
 	l := s()
 	k := key("r1", "act1101-20260102-010000.xml.gz")
 	c := claim(t, l, "a", k)[0]
-	ok(t, l.Quarantine(t.Context(), start.Add(time.Second), c, "quarantine/r1/x", "gzip ends early"))
+	ok(t, l.Quarantine(t.Context(), start.Add(time.Second), c, "quarantine/r1/x", "gzip ends early", time.Time{}))
 	want := ledger.Row{Key: k, State: ledger.Quarantined, Stored: "quarantine/r1/x", Reason: "gzip ends early",
 		Attempt: 1, First: start, Changed: start.Add(time.Second)}
 	if r := row(t, l, k); r != want {
@@ -118,6 +118,47 @@ func testQuarantine(t *testing.T, s store) {
 	if _, found, err := l.PlanBatch(t.Context(), start, 0, 0); found || err != nil {
 		t.Errorf("a batch of broken files: %v %v", found, err)
 	}
+}
+
+// testQuarantineAgain: a file that came broken is tried again when its time has
+// come, if the device still lists it.
+func testQuarantineAgain(t *testing.T, s store) {
+	l := s()
+	k := key("r1", "act1101-20260102-010000.xml.gz")
+	c := claim(t, l, "a", k)[0]
+	again := start.Add(time.Hour)
+	ok(t, l.Quarantine(t.Context(), start, c, "quarantine/r1/x", "gzip ends early", again))
+	early := must(l.Discover(t.Context(), again.Add(-time.Second), []ledger.Key{k}))(t)
+	if early[0].State != ledger.Quarantined || !early[0].NotBefore.Equal(again) {
+		t.Errorf("row %+v", early[0])
+	}
+	due := must(l.Discover(t.Context(), again, []ledger.Key{k}))(t)
+	if r := due[0]; r.State != ledger.Discovered || r.Stored != "quarantine/r1/x" || r.Reason != "gzip ends early" || !r.NotBefore.IsZero() {
+		t.Errorf("row %+v", r)
+	}
+	c = must(l.Claim(t.Context(), again, "a", time.Hour, "r1", 0))(t)[0]
+	if c.Attempt != 2 {
+		t.Errorf("claim %+v", c)
+	}
+	// It vanishes now: what came first is all there is.
+	ok(t, l.Lost(t.Context(), again, c, "no such file"))
+	if r := row(t, l, k); r.State != ledger.Quarantined || r.Stored != "quarantine/r1/x" || r.Reason != "no such file" {
+		t.Errorf("row %+v", r)
+	}
+	if rows := must(l.Discover(t.Context(), again.Add(time.Hour), []ledger.Key{k}))(t); rows[0].State != ledger.Quarantined {
+		t.Errorf("row %+v", rows[0])
+	}
+	// Another one comes whole the second time.
+	k = key("r1", "act1101-20260102-020000.xml.gz")
+	c = claim(t, l, "a", k)[0]
+	ok(t, l.Quarantine(t.Context(), start, c, "quarantine/r1/y", "gzip ends early", again))
+	must(l.Discover(t.Context(), again, []ledger.Key{k}))(t)
+	c = must(l.Claim(t.Context(), again, "a", time.Hour, "r1", 0))(t)[0]
+	must(l.Store(t.Context(), again, c, digest("whole"), "devices/r1/act/y"))(t)
+	if r := row(t, l, k); r.State != ledger.Stored || r.Stored != "devices/r1/act/y" || r.Reason != "" {
+		t.Errorf("row %+v", r)
+	}
+	ok(t, l.Check(t.Context()))
 }
 
 func testLostAndFound(t *testing.T, s store) {

@@ -41,6 +41,7 @@ func Suite(t *testing.T, fresh func(*testing.T) store) {
 		{"SameContentOtherName", testSameContentOtherName},
 		{"SameNameOtherContent", testSameNameOtherContent},
 		{"Quarantine", testQuarantine},
+		{"QuarantineAgain", testQuarantineAgain},
 		{"LostAndFound", testLostAndFound},
 		{"PlanBatch", testPlanBatch},
 		{"PlanBatchLimits", testPlanBatchLimits},
@@ -329,7 +330,7 @@ func testFence(t *testing.T, s store) {
 	for _, c := range stale {
 		_, err := l.Store(t.Context(), later, c, digest("x"), "x")
 		refused(t, err, ledger.ErrLeaseLost, "lease")
-		refused(t, l.Quarantine(t.Context(), later, c, "x", "y"), ledger.ErrLeaseLost, c.Name)
+		refused(t, l.Quarantine(t.Context(), later, c, "x", "y", time.Time{}), ledger.ErrLeaseLost, c.Name)
 		refused(t, l.Lost(t.Context(), later, c, "y"), ledger.ErrLeaseLost, c.Name)
 		refused(t, l.Release(t.Context(), c, "y", start), ledger.ErrLeaseLost, c.Name)
 		if ledger.IsFatal(err) {

@@ -162,11 +162,22 @@ func (b *batch) distrust(ctx context.Context, w work, a *arrival) error {
 	if err != nil {
 		return &localError{&Error{Op: "quarantine", Device: b.device, File: w.entry.name, Err: err}}
 	}
-	if err := b.o.Ledger.Quarantine(ctx, b.o.Now(), w.claim, stored, reason); err != nil {
+	if err := b.o.Ledger.Quarantine(ctx, b.o.Now(), w.claim, stored, reason, tryAgain(b.o.Now(), w.claim)); err != nil {
 		return b.unlessVoid(w.claim.Key, err)
 	}
 	b.settle(File{Key: w.claim.Key, Outcome: Quarantined, SHA256: a.sum, Stored: stored, Records: a.records, Reason: reason})
 	return nil
+}
+
+// tryAgain is when a file that came broken is fetched once more, if the device
+// still lists it as it was: it may have been broken on the way, or be whole by
+// then. The times grow, and after the last the zero time says never.
+func tryAgain(now time.Time, c ledger.Claim) time.Time {
+	waits := [...]time.Duration{10 * time.Minute, time.Hour, 4 * time.Hour}
+	if n := c.Attempt - 1; n >= 0 && n < len(waits) {
+		return now.Add(waits[n])
+	}
+	return time.Time{}
 }
 
 // note is the text beside a file in quarantine.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"acctpull/ledger"
 )
@@ -96,7 +97,48 @@ func TestDevice(t *testing.T) {
 	}
 }
 
-// Nothing on the device is quarantined twice, and a file that was bad and then
+// A file that was broken on the way is fetched again after a while, though the
+// device lists it as before; one that stays broken is left alone in the end.
+func TestQuarantineAgain(t *testing.T) {
+	r := newRig(t, scpQuirks{})
+	now := time.Now()
+	r.o.Now = func() time.Time { return now }
+	good, bad := actName(1), actName(2)
+	broken := "complete\nEDN\n"
+	for _, name := range []string{good, bad} {
+		if err := os.WriteFile(filepath.Join(r.act, name), []byte(broken), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, err := os.Stat(filepath.Join(r.act, good))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pulls := func(want ...string) {
+		t.Helper()
+		res, err := r.pull(SFTP)
+		if err != nil || !slices.Equal(outcomes(res), want) {
+			t.Fatalf("%v, want %v: %v", outcomes(res), want, err)
+		}
+	}
+	pulls(good+" quarantined", bad+" quarantined")
+	r.put(good, "complete\n", 0) // with END, and as long as before
+	if err := os.Chtimes(filepath.Join(r.act, good), st.ModTime(), st.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(9 * time.Minute)
+	pulls()
+	now = now.Add(time.Minute)
+	pulls(good+" stored", bad+" quarantined")
+	now = now.Add(time.Hour)
+	pulls(bad + " quarantined")
+	now = now.Add(4 * time.Hour)
+	pulls(bad + " quarantined")
+	now = now.Add(1000 * time.Hour)
+	pulls()
+}
+
+// Nothing on the device is quarantined twice at once, and a file that was bad and then
 // good is taken.
 func TestQuarantine(t *testing.T) {
 	for _, tr := range []Transport{SFTP, SCP} {

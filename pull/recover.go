@@ -216,7 +216,7 @@ func (r *run) adoptOne(ctx context.Context, rel string, waiting map[ledger.Key]l
 			return err
 		}
 		if claimed {
-			err = r.o.Ledger.Quarantine(ctx, r.o.Now(), claim, f.Stored, f.Reason)
+			err = r.o.Ledger.Quarantine(ctx, r.o.Now(), claim, f.Stored, f.Reason, tryAgain(r.o.Now(), claim))
 		}
 		rec.Quarantined = append(rec.Quarantined, f)
 		return err
