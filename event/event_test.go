@@ -54,7 +54,7 @@ func examples() []Event {
 		AdminLocFailed(noon, 11, 1, "/flash/cf1", errFull),
 		BackupLocFailed(noon, 11, 1, "/flash/cf2", errFull),
 		FileRollover(noon, 11, 1, "act1101-20260102-110000.xml.gz", 61234),
-		FileDeleted(noon, 11, 1, "act1101-20260102-110000.xml.gz", "/flash/cf1", "no space left on device"),
+		FileDeleted(noon, 11, 1, "act1101-20260102-110000.xml.gz", "/flash/cf1", noon.Add(-time.Hour), "space contention"),
 		DataLoss(noon, 11, 1, 100, 58, 3, errors.New("the interval was not finished when the next one began")),
 	}
 }

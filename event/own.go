@@ -210,7 +210,7 @@ var own = [...]Definition{
 		"A file was sealed and moved to act/, where it never changes again. The severity and the text are ours: the device documentation does not give them."},
 	fileDeleted: {Logger, 2009, "tmnxLogFileDeleted", Major, Main,
 		"File $file$ was deleted at $location$ to make room: $reason$",
-		[]string{"policy", "file_id", "file", "location", "reason"},
+		[]string{"policy", "file_id", "file", "location", "created", "reason"},
 		"A closed file was deleted by space contention, not by its retention (that is fileExpired). If nobody had fetched it, its records are lost. The severity and the text are ours."},
 	dataLoss: {Logger, 2014, "tmnxLogAccountingDataLoss", Major, Main,
 		"Accounting data loss occurred for $subject$.",
@@ -342,9 +342,9 @@ func FileRollover(now time.Time, policy, fileID int, file string, bytes int64) E
 }
 
 // FileDeleted: space contention deleted a closed file at a location, for the
-// reason given.
-func FileDeleted(now time.Time, policy, fileID int, file, location, reason string) Event {
-	return own[fileDeleted].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), file, location, reason)
+// reason given. Created is the time in its name.
+func FileDeleted(now time.Time, policy, fileID int, file, location string, created time.Time, reason string) Event {
+	return own[fileDeleted].make(now, policySubject(policy), strconv.Itoa(policy), strconv.Itoa(fileID), file, location, created.UTC().Format(time.RFC3339), reason)
 }
 
 // ControlUnavailable: an agent runs without its control socket.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"acctpull/flash"
 	"acctpull/record"
 	"acctpull/rollover"
 )
@@ -33,6 +34,10 @@ type Status struct {
 	// if none is open. Since is when the file was created.
 	File  rollover.File
 	Since time.Time
+	// Flash is the state of the policy's log after the last interval: where the
+	// open file is, which locations are in use, and what the log-memory holds
+	// that a crash would lose. Zero before the first record.
+	Flash flash.State
 	// Last is the last interval; its End is zero before the first.
 	Last Interval
 	// Next is when the next collection is due; zero if the policy is shut

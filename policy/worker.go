@@ -226,6 +226,9 @@ func (w *worker) note(e *entry) {
 	if e.written {
 		w.status.File = e.iv.File
 	}
+	if w.out.log != nil {
+		w.status.Flash = w.out.log.State()
+	}
 	w.mu.Unlock()
 	hooks := &w.c.o.Hooks
 	quiet := e.iv.Closing && e.iv.Objects+e.iv.Records == 0 && e.iv.Err == nil
@@ -302,7 +305,7 @@ func (w *worker) roll(now time.Time) (rollover.File, bool, error) {
 	w.mu.Lock()
 	was := w.status.State
 	is := w.out.log.State()
-	w.status.Up, w.status.Err = is.Up, is.Err
+	w.status.Up, w.status.Err, w.status.Flash = is.Up, is.Err, is
 	state := w.status.State
 	w.mu.Unlock()
 	w.tellState(was, state)

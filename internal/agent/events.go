@@ -39,7 +39,7 @@ func (a *Agent) hooks() policy.Hooks {
 		OnDeleted: func(d policy.Deletion) {
 			name := d.File.Name
 			location := filepath.Dir(filepath.Dir(d.File.Path)) // of location/act/file
-			a.emit(event.FileDeleted(time.Now(), name.ID, name.FileID, name.String(), location, string(d.Reason)))
+			a.emit(event.FileDeleted(time.Now(), name.ID, name.FileID, name.String(), location, d.Created, string(d.Reason)))
 			call(a.o.Hooks.OnDeleted, d)
 		},
 		OnLocationFailed: func(n policy.LocationNote) {

@@ -33,7 +33,9 @@ func Locations(files []policy.FileID) []string {
 }
 
 // lock keeps every other agent out of the locations of a Set that are not locked
-// yet: all of them or none.
+// yet: all of them or none. A location that cannot be used now, because its card
+// is missing or read-only, keeps no agent from starting: it is for the policies
+// to use the backup or to go down, and the hourly sweep tries the lock again.
 func (a *Agent) lock(set *policy.Set) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -42,12 +44,12 @@ func (a *Agent) lock(set *policy.Set) error {
 		if a.locks[location] != nil {
 			continue
 		}
-		err := durable.MkdirAll(location)
+		l, err := lockLocation(location)
 		if err == nil {
-			fresh[location], err = durable.AcquireLock(filepath.Join(location, LockName))
+			fresh[location] = l
+			continue
 		}
-		if err != nil {
-			delete(fresh, location)
+		if _, other := errors.AsType[*durable.LockedError](err); other {
 			for _, l := range fresh {
 				err = errors.Join(err, l.Release())
 			}
@@ -58,6 +60,27 @@ func (a *Agent) lock(set *policy.Set) error {
 		a.locks[location] = l
 	}
 	return nil
+}
+
+func lockLocation(location string) (*durable.Lock, error) {
+	if err := durable.MkdirAll(location); err != nil {
+		return nil, err
+	}
+	return durable.AcquireLock(filepath.Join(location, LockName))
+}
+
+// relock takes the lock of a location that could not be locked before.
+func (a *Agent) relock(location string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.locks[location] != nil {
+		return nil
+	}
+	l, err := lockLocation(location)
+	if err == nil {
+		a.locks[location] = l
+	}
+	return err
 }
 
 // unlock gives every lock back.
@@ -109,7 +132,11 @@ func (a *Agent) sweep(ctx context.Context, location string, files []policy.FileI
 		return r, ok
 	}
 	o.OnRemove = func(f rollover.File) { a.o.Events.Emit(Expired(time.Now(), f)) }
-	result, err := retention.Sweep(ctx, o, now)
+	var result retention.Result
+	err := a.relock(location)
+	if err == nil {
+		result, err = retention.Sweep(ctx, o, now)
+	}
 	if err != nil {
 		a.o.Events.Emit(SweepRefused(now, o.Dirs.Archive, result, err))
 	}
