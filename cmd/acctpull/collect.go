@@ -84,7 +84,7 @@ func (a *app) collect(ctx context.Context, f collectFlags) error {
 			fmt.Fprintf(a.stdout, "policy %d %s: %d records of %d objects, %d missing\n", in.Policy, in.Record, in.Records, in.Objects, in.Missing)
 		})
 	}
-	return a.collectForEver(ctx, f, c, show.Options{Zone: location, Rule: rule})
+	return a.collectForEver(ctx, f, c, show.Options{Started: time.Now(), Zone: location, Rule: rule})
 }
 
 // collectForEver runs the agent, the server and the control socket until the

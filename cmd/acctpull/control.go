@@ -36,14 +36,13 @@ func (a *app) controlJob(f collectFlags, c *agent.Agent, view show.Options, relo
 		a.events.Emit(event.ControlUnavailable(time.Now(), err))
 		return nil, nil
 	}
-	started := time.Now().UTC()
 	server := control.NewServer(control.Agent{
 		Status: func(all bool) show.Agent {
 			o := view
 			o.Running, o.Objects = true, all
 			o.Set, o.Status = c.Set(), c.Status()
 			v := show.Build(o)
-			v.PID, v.Started, v.Configuration = os.Getpid(), &started, f.config
+			v.PID, v.Configuration = os.Getpid(), f.config
 			return v
 		},
 		ClearLog: func(ctx context.Context, t control.Target) ([]control.Closed, error) { return clearLog(ctx, c, t) },

@@ -131,10 +131,11 @@ func TestShowOfAProcess(t *testing.T) {
 	}
 }
 
-// clear log closes the file that is being written, and only the next collection
-// begins another.
-func TestClearLog(t *testing.T) {
-	config, location := agentConfig(t, "")
+// runAgent runs an agent of the configuration in this process, with minutes of
+// a few milliseconds, until the test ends, and then with an error that has the
+// text (with none if that is empty).
+func runAgent(t *testing.T, config, wrong string) {
+	t.Helper()
 	text, err := os.ReadFile(config)
 	check(t, err)
 	set, err := policy.Load(text)
@@ -142,15 +143,24 @@ func TestClearLog(t *testing.T) {
 	c, err := agent.New(agent.Options{Set: set, Minute: 4 * time.Millisecond})
 	check(t, err)
 	a := &app{events: event.Discard}
-	job, err := a.controlJob(collectFlags{config: config}, c, show.Options{}, nil)
+	job, err := a.controlJob(collectFlags{config: config}, c, show.Options{Started: time.Now()}, nil)
 	check(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- together(ctx, []func(context.Context) error{job, c.Run}) }()
-	defer func() {
+	t.Cleanup(func() {
 		cancel()
-		check(t, <-done)
-	}()
+		if err := <-done; wrong == "" && err != nil || wrong != "" && !strings.Contains(errorText(err), wrong) {
+			t.Errorf("the agent ended with %v, want %q", err, wrong)
+		}
+	})
+}
+
+// clear log closes the file that is being written, and only the next collection
+// begins another.
+func TestClearLog(t *testing.T) {
+	config, location := agentConfig(t, "")
+	runAgent(t, config, "")
 	var open string
 	until(t, "a file is open", func() bool {
 		open = ask(t, "accounting-policy", "10", "-c", config).Policies[0].CurrentFile
@@ -171,6 +181,28 @@ func TestClearLog(t *testing.T) {
 	until(t, "another file is open", func() bool {
 		next := ask(t, "file-id", "11", "-c", config).FileIDs[0].CurrentFile
 		return next != "" && next != closed
+	})
+}
+
+// A policy whose file cannot be written says why and what to do, and when that
+// is done it is up again.
+func TestShowOfTrouble(t *testing.T) {
+	config, location := agentConfig(t, "")
+	obstacle := filepath.Join(location, policy.CollectDir)
+	check(t, os.MkdirAll(location, 0o750))
+	check(t, os.WriteFile(obstacle, nil, 0o600))
+	runAgent(t, config, "recover") // it could not look for files of an earlier run
+	down := func() bool {
+		p := ask(t, "accounting-policy", "10", "-c", config).Policies[0]
+		return p.Oper == show.Down && p.DataLoss > 0
+	}
+	until(t, "the policy is down", down)
+	expect(t, exitOK, []string{"Policy 10 is down: ", policy.CollectDir, "What to do: "}, "show", "accounting-policy", "-c", config)
+	expect(t, exitOK, []string{"Oper state          : down", "Reason              : ", "What to do          : ", "Incomplete because  : "}, "show", "accounting-policy", "10", "-c", config)
+	check(t, os.Remove(obstacle))
+	expect(t, exitOK, nil, "clear", "log", "10", "-c", config)
+	until(t, "the policy is up", func() bool {
+		return !down() && ask(t, "accounting-policy", "10", "-c", config).Policies[0].CurrentFile != ""
 	})
 }
 

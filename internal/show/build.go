@@ -21,8 +21,9 @@ const NotRunning = "no agent is running"
 type Options struct {
 	// Set is the configuration. It must be given.
 	Set *policy.Set
-	// Running says that Status comes from an agent that runs.
+	// Running says that Status comes from an agent that runs, since Started.
 	Running bool
+	Started time.Time
 	Status  []policy.Status
 	// Objects asks for every object of every policy.
 	Objects bool
@@ -36,6 +37,9 @@ type Options struct {
 // one does. It touches no file; see [FileID.List].
 func Build(o Options) Agent {
 	a := Agent{Version: Version, Running: o.Running, LocalTime: o.Zone == time.Local, RetentionRule: o.Rule.String(), Policies: []Policy{}, FileIDs: []FileID{}}
+	if o.Running {
+		a.Started = utc(o.Started)
+	}
 	status := map[int]*policy.Status{}
 	for i := range o.Status {
 		status[o.Status[i].Policy] = &o.Status[i]
@@ -115,7 +119,7 @@ func whyDown(err error) (reason, hint string) {
 		hint = hinted.Hint()
 	}
 	if hint == "" {
-		hint = "repair the location; the next interval tries again, and clear log closes the damaged file"
+		hint = "repair the location; each interval tries one again that was full or not there, and one that failed after acctpull clear log"
 	}
 	return err.Error(), hint
 }

@@ -124,13 +124,13 @@ func TestPages(t *testing.T) {
 	for _, running := range []bool{true, false} {
 		o := Options{Set: load(t), Running: running, Objects: true}
 		if running {
-			o.Status = statuses()
+			o.Status, o.Started = statuses(), started
 		}
 		a := Build(o)
 		name := "not-running"
 		if running {
 			name = "running"
-			a.PID, a.Started, a.Configuration = 4711, &started, "agent.yaml"
+			a.PID, a.Configuration = 4711, "agent.yaml"
 		} else {
 			a.Note = `Process 99 holds the lock of "cf1" and cannot be asked: it has no control socket.`
 		}
