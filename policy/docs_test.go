@@ -18,9 +18,22 @@ func TestDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var linux strings.Builder
+	for _, f := range []struct{ name, kind string }{{"linux.nft", ""}, {"linux.tc", "sh"}, {"linux.yaml", "yaml"}} {
+		b, err := os.ReadFile("testdata/" + f.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(b)
+		if f.name == "linux.tc" {
+			text = "tc " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\ntc ") + "\n"
+		}
+		linux.WriteString("```" + f.kind + "\n" + text + "```\n\n")
+	}
 	text := string(data)
 	for _, part := range []struct{ name, content string }{
 		{"example", "```yaml\n" + string(example) + "```\n"},
+		{"linux example", strings.TrimSuffix(linux.String(), "\n")},
 		{"linux", linuxTable()},
 		{"keys", Reference()},
 	} {

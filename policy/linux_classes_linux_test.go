@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"regexp"
 	"strconv"
@@ -248,6 +249,9 @@ func TestLinuxNamespaceCounters(t *testing.T) {
 	if c["s100_in"].packets != 36 || c["m1_in"].packets != 11 || c["m1_drop"].packets != 13 || c["if_in"].packets != 28 || c["s100_out"].packets != 20 || c["if_drop"].packets != 0 {
 		t.Fatalf("the traffic did not go its ways: %v", c)
 	}
+	if c["s100_in"].octets != 11*(100-14)+12*(200-14)+13*(300-14) || c["s100_out"].octets != 20*300 {
+		t.Errorf("the octets are not those of docs/configuration.md: %v", c)
+	}
 	meters := []NFTMember{{InProfile: "m1_in", OutOfProfile: "m1_out", Dropped: "m1_drop"}}
 	object := func(id string, policy int, mode CounterMode) Object {
 		return Object{Type: Access, ID: id, Service: "100", Policy: policy, CollectStats: true, CounterMode: mode, NFT: &NFT{Table: "netdev acct", Ingress: "s100_in", Egress: "s100_out", Meters: meters}}
@@ -306,4 +310,39 @@ func TestLinuxNamespaceCounters(t *testing.T) {
 	if err := src.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestLinuxNamespaceExample does what the worked example of
+// docs/configuration.md does.
+func TestLinuxNamespaceExample(t *testing.T) {
+	ns := newNamespace(t)
+	ns.run(t, "sysctl", "-q", "-w", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1")
+	// A macvlan stands for the VLAN, which not every kernel has.
+	ns.ip(t, "link add eth1 type veth peer name customer", "link add link eth1 name eth1.100 type macvlan mode bridge", "link set eth1 up", "link set customer up", "link set eth1.100 up")
+	ns.ready(t, "eth1", "customer", "eth1.100")
+	file := func(name string) string {
+		b, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	ns.script(t, file("linux.nft"), "nft", "-f", "-")
+	ns.script(t, file("linux.tc"), "tc", "-batch", "-")
+	ns.send(t, "customer", ns.mac(t, "eth1.100"), 9, 114)
+	ns.sendClass(t, "eth1", elsewhere, 5, 200, 0x10010)
+	ns.send(t, "eth1", elsewhere, 6, 300) // by default, class 1:20
+	c, err := ParseYAML([]byte(file("linux.yaml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Source.Namespace = ns.path
+	for i := range c.Objects {
+		c.Objects[i].Policy = 11 + i // collected numbers the policies anew
+	}
+	c.FileIDs = nil
+	sameLines(t, collected(t, c), []string{
+		"cmSipo 1/1/1:100 [mId 1 pf 9 pd 0 of 900 od 0]", "cmSipo 1/1/1:100 [ipo 9 ioo 1026]",
+		"aeo 1/1/1 [mId 1 of 1000]", "aep 1/1/1 [mId 1 pf 5 pd 0]", "aeo 1/1/1 [mId 2 of 1800]", "aep 1/1/1 [mId 2 pf 6 pd 0]",
+	})
 }

@@ -2,14 +2,18 @@ package policy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"acctpull/record"
 )
 
 // departing is a namespace with a port p0 and a SAP that comes and goes over it.
@@ -208,8 +212,99 @@ func TestLinuxNamespaceAnew(t *testing.T) {
 	if src.watch.socket == first || len(g.records) != 2 || g.records[0].Final != 1 || len(g.notes) != 1 {
 		t.Fatalf("%q, %q", recordLines(g.records), g.notes)
 	}
+	need.ip(t, "netns delete "+name)
+	if err := src.Sample(t.Context(), req, g); !errors.Is(err, os.ErrNotExist) || src.watch.socket != nil {
+		t.Errorf("no namespace: %v, subscribed %v", err, src.watch.socket != nil)
+	}
+	need.ip(t, "netns add "+name) // for the cleanup
 	if err := src.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What goes away between two collections stands in the file, in front of what
+// has its name now.
+func TestLinuxNamespaceFinalInFile(t *testing.T) {
+	d := newDeparting(t)
+	set, err := New(Config{
+		Source:   SourceConfig{Kind: SourceLinux, Namespace: d.path},
+		FileIDs:  []FileID{{ID: 11, Location: t.TempDir()}},
+		Policies: []AccountingPolicy{{ID: 10, Record: "service-egress-packets", To: 11, Default: true}},
+		Objects:  []Object{{Type: Access, ID: "1/1/1:1", Service: "1", Link: "sap", CollectStats: true}, {Type: Access, ID: "1/1/1:2", Service: "1", Link: "p1", CollectStats: true}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := NewCollector(Options{Set: set, Source: d.src})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	for i, between := range []func(){func() { d.comes(1) }, func() { d.goes(); d.comes(2); d.goes(); d.comes(3) }, func() { d.goes() }, func() { d.comes(4) }} {
+		between()
+		if _, err := c.Collect(t.Context(), 10, now.Add(time.Duration(i)*5*time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(recordLines(readArchive(t, set)), "; ")
+	if want := "sep 1/1/1:1 [epf 1]; sep 1/1/1:2 [epf 0]; " +
+		"sep 1/1/1:1 [epf 1] final 1; sep 1/1/1:1 [epf 2] final 2; sep 1/1/1:1 [epf 3]; sep 1/1/1:2 [epf 0]; " +
+		"sep 1/1/1:1 [epf 3] final 1; sep 1/1/1:2 [epf 0]; " +
+		"sep 1/1/1:1 [epf 4]; sep 1/1/1:2 [epf 0]"; got != want {
+		t.Errorf("in the file\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Policies sample at the same time, while links come and go: each finds every
+// end once.
+func TestLinuxNamespaceTogether(t *testing.T) {
+	d := newDeparting(t)
+	d.comes(1)
+	var running sync.WaitGroup
+	stop := make(chan struct{})
+	finals := make([]int, 3)
+	for i, name := range []record.Name{"service-egress-packets", "service-egress-octets", "service-ingress-octets"} {
+		req := Request{At: time.Now(), Record: definition(t, name), Objects: []*Object{{Type: Access, ID: "1", Service: "1", Link: "sap"}}}
+		sample(t, d.src, req)
+		running.Go(func() {
+			for last := false; ; {
+				var g gather
+				if err := d.src.Sample(context.Background(), req, &g); err != nil {
+					t.Error(err)
+					return
+				}
+				d.src.Epoch(req.Objects[0])
+				for _, r := range g.records {
+					if r.Final > 0 {
+						finals[i]++
+					}
+				}
+				if last {
+					return
+				}
+				select {
+				case <-stop:
+					last = true
+				default:
+				}
+			}
+		})
+	}
+	const times = 20
+	for range times {
+		d.goes()
+		d.ip(t, "link add link p0 name sap type macvlan mode bridge")
+	}
+	d.goes()
+	close(stop)
+	running.Wait()
+	for i, n := range finals {
+		if n != times+1 {
+			t.Errorf("policy %d: %d final records of %d links", i, n, times+1)
+		}
 	}
 }
 

@@ -28,7 +28,8 @@ const (
 func (l *Linux) read(ctx context.Context, v *view) (err error) {
 	k, err := openKernel(l.Namespace)
 	if err != nil {
-		return err
+		// The subscription must not keep a namespace alive that has no name.
+		return errors.Join(err, l.watch.close())
 	}
 	defer func() { err = errors.Join(err, k.close()) }()
 	if err := l.watch.follow(k.id, k.subscribe); err != nil {

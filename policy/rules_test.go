@@ -337,11 +337,13 @@ func TestValid(t *testing.T) {
 	if _, err := Load([]byte(valid)); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile("testdata/example.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Load(data); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"example.yaml", "linux.yaml"} {
+		data, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(data); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
