@@ -276,7 +276,7 @@ func TestLinuxNamespaceTogether(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				d.src.Epoch(req.Objects[0])
+				d.src.Epoch(name, req.Objects[0])
 				for _, r := range g.records {
 					if r.Final > 0 {
 						finals[i]++
