@@ -122,9 +122,6 @@ func (a *app) simulate(ctx context.Context, f simulateFlags) (err error) {
 		}
 		defer func() { err = errors.Join(err, lock.Release()) }()
 	}
-	scratch, removeScratch := scratchDir()
-	defer func() { err = errors.Join(err, removeScratch()) }()
-	o.Scratch = scratch
 	if err := s.build(o); err != nil {
 		return err
 	}

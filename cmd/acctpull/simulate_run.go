@@ -91,15 +91,6 @@ func (s *simulation) password() (string, error) {
 	return strings.TrimSpace(string(text)), err
 }
 
-// scratchDir is a directory in memory, if this machine has one. Without one the devices use their own directories.
-func scratchDir() (dir string, remove func() error) {
-	dir, err := os.MkdirTemp("/dev/shm", "acctpull-simulate-")
-	if err != nil {
-		return "", func() error { return nil }
-	}
-	return dir, func() error { return os.RemoveAll(dir) }
-}
-
 // writeFiles writes what clients need beside the credentials.
 func (s *simulation) writeFiles() error {
 	var known, config bytes.Buffer

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -71,10 +72,12 @@ type FleetOptions struct {
 	Clock *Clock
 	// Minute is how long a minute of the configuration lasts; 0 for a minute.
 	Minute time.Duration
-	// Rule, Scratch and KeepTruth are those of Life.
+	// Rule and KeepTruth are those of Life.
 	Rule      retention.Kind
-	Scratch   string
 	KeepTruth bool
+	// Scratch is that of Life; "" for one in memory, if this machine has such
+	// a place.
+	Scratch string
 	// Limits of the SSH servers. Zero is that of actserver, but without
 	// penalties: a simulated fault is no attack.
 	Limits actserver.Limits
@@ -121,9 +124,10 @@ type Fleet struct {
 	byName  map[string]*Device
 	plan    timeline
 
-	mu   sync.Mutex
-	stop context.CancelFunc // nil while stopped
-	wait sync.WaitGroup     // for the goroutine that follows the plan
+	mu      sync.Mutex
+	stop    context.CancelFunc // nil while stopped
+	scratch string             // to be removed with Stop, if any
+	wait    sync.WaitGroup     // for the goroutine that follows the plan
 }
 
 // NewFleet makes the devices. Nothing listens, and no file is touched, before
@@ -186,7 +190,7 @@ func (o *FleetOptions) checkGroup(g *Group) error {
 func (o *FleetOptions) life(g *Group, seed [32]byte) Life {
 	l := Life{
 		Config: g.Config, Idle: g.Idle, Skew: g.Skew, Zone: g.Zone, Began: o.Began, Minute: o.Minute,
-		Rule: o.Rule, Scratch: o.Scratch, KeepTruth: o.KeepTruth,
+		Rule: o.Rule, KeepTruth: o.KeepTruth,
 		Seed: binary.BigEndian.Uint64(seed[:]),
 	}
 	if o.Clock != nil {
@@ -322,13 +326,14 @@ func (f *Fleet) Start(ctx context.Context) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	f.makeScratch()
 	for i, d := range f.devices {
 		if err := d.Start(ctx); err != nil {
 			cancel()
 			for _, started := range f.devices[:i] {
 				err = errors.Join(err, started.Stop())
 			}
-			return err
+			return errors.Join(err, f.removeScratch())
 		}
 	}
 	f.stop = cancel
@@ -354,7 +359,45 @@ func (f *Fleet) Stop() error {
 	for _, d := range f.devices {
 		errs = append(errs, d.Stop())
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, f.removeScratch())...)
+}
+
+// makeScratch makes a directory in memory for files in the making. Without one
+// the devices use their own directories.
+func (f *Fleet) makeScratch() {
+	dir := f.o.Scratch
+	if dir == "" {
+		var err error
+		if dir, err = os.MkdirTemp("/dev/shm", "acctpull-simulate-"); err != nil {
+			return
+		}
+		f.scratch = dir
+	}
+	for _, d := range f.devices {
+		d.setScratch(dir)
+	}
+}
+
+// removeScratch removes what makeScratch made.
+func (f *Fleet) removeScratch() error {
+	if f.scratch == "" {
+		return nil
+	}
+	for _, d := range f.devices {
+		d.setScratch("")
+	}
+	err := os.RemoveAll(f.scratch)
+	f.scratch = ""
+	return err
+}
+
+func (d *Device) setScratch(dir string) {
+	if d.life == nil {
+		return
+	}
+	d.life.mu.Lock()
+	defer d.life.mu.Unlock()
+	d.life.o.Scratch = dir
 }
 
 // Show brings the files of all devices to the disk, for people who look there

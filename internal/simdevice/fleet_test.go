@@ -30,7 +30,7 @@ func group(t testing.TB, text string) Group {
 func fleet(t *testing.T, adjust func(*FleetOptions), groups ...string) *Fleet {
 	t.Helper()
 	o := FleetOptions{Dir: t.TempDir(), Seed: 5, Listen: netip.MustParseAddrPort("127.0.0.1:0"), PortEach: true, Passwords: map[string]string{"admin": "secret"},
-		Began: began, Clock: NewClock(began.Add(12 * time.Hour)), KeepTruth: true, Scratch: t.TempDir()}
+		Began: began, Clock: NewClock(began.Add(12 * time.Hour)), KeepTruth: true}
 	for _, text := range groups {
 		o.Groups = append(o.Groups, group(t, text))
 	}

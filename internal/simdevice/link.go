@@ -261,6 +261,11 @@ func (d *delayed) send() {
 // Write implements net.Conn.
 func (d *delayed) Write(p []byte) (int, error) {
 	select {
+	case <-d.done:
+		return 0, d.err
+	default:
+	}
+	select {
 	case d.queue <- parcel{time.Now().Add(d.after), slices.Clone(p)}:
 		return len(p), nil
 	case <-d.done:

@@ -341,3 +341,57 @@ func TestLinkSpeedAndCut(t *testing.T) {
 		}
 	})
 }
+
+// A long cable delays what is sent, and carries any number of pieces at once;
+// a babbling device goes on until its peer leaves.
+func TestDelayAndBabble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &Device{}
+		d.faults.Store(&Faults{})
+		near, far := net.Pipe()
+		l := newDelayed(d.newLink(near), 50*time.Millisecond)
+		began := time.Now()
+		for i := range 100 {
+			if n, err := l.Write([]byte{byte(i)}); n != 1 || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		if time.Since(began) != 0 {
+			t.Errorf("writing took %v", time.Since(began))
+		}
+		all := make([]byte, 100)
+		_, err := io.ReadFull(far, all)
+		must(t, err)
+		if took := time.Since(began); took != 50*time.Millisecond || all[99] != 99 {
+			t.Errorf("100 pieces took %v", took)
+		}
+		if _, err := l.Write([]byte("lost")); err != nil {
+			t.Error(err)
+		}
+		must(t, l.Close())
+		if _, err := l.Write(nil); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("write after close: %v", err)
+		}
+		if _, err := io.ReadAll(far); err != nil {
+			t.Error(err)
+		}
+
+		near, far = net.Pipe()
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			d.newLink(near).babble()
+		}()
+		text := make([]byte, 100_000)
+		_, err = io.ReadFull(far, text)
+		must(t, err)
+		if bytes.Contains(text, []byte("SSH-")) || bytes.Count(text, []byte("\r\n")) < 1000 {
+			t.Errorf("it says %.100q", text)
+		}
+		must(t, far.Close())
+		<-gone
+		if len(d.links()) != 0 {
+			t.Error("a link is left")
+		}
+	})
+}
