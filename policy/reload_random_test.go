@@ -119,9 +119,10 @@ func runModel(t *testing.T, seed uint64) modelCount {
 				check(err)
 			}
 		case k < 9:
-			_, ok, err := c.Roll(ctx, 10+m.rng.IntN(4), m.now)
-			if err == nil && ok {
-				m.count.Rolled++
+			for _, p := range m.set.Plan() {
+				_, ok, err := c.Roll(ctx, p.Policy.ID, m.now)
+				check(err)
+				m.count.Rolled += boolInt(ok)
 			}
 		case m.storing:
 			check(c.Close())
