@@ -142,8 +142,12 @@ type world struct {
 	src    *scripted
 	sealed map[string]bool
 
-	mu     sync.Mutex
-	muted  bool
+	mu      sync.Mutex
+	muted   bool
+	observe interface { // nil for nobody
+		interval(policy.Interval)
+		event(event.Event)
+	}
 	events []event.Event
 
 	out   strings.Builder
@@ -200,8 +204,21 @@ func (w *world) play() {
 func (w *world) Emit(e event.Event) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.muted {
-		w.events = append(w.events, e)
+	if w.muted {
+		return
+	}
+	w.events = append(w.events, e)
+	if w.observe != nil {
+		w.observe.event(e)
+	}
+}
+
+// interval takes what was collected.
+func (w *world) interval(i policy.Interval) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.muted && w.observe != nil {
+		w.observe.interval(i)
 	}
 }
 
@@ -298,7 +315,7 @@ func (w *world) start() {
 	if w.s.Setting("prefer-local-time") == "true" {
 		zone = w.s.Zone
 	}
-	w.agent, err = New(Options{Set: set, Source: w.src, Zone: zone, Events: w, Unguarded: true})
+	w.agent, err = New(Options{Set: set, Source: w.src, Zone: zone, Events: w, Unguarded: true, Hooks: policy.Hooks{OnInterval: w.interval}})
 	check(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	agent, done := w.agent, make(chan error, 1)
