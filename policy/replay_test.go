@@ -242,6 +242,11 @@ func TestReplayAfterAStoppedCollection(t *testing.T) {
 	if err := r.Sample(ctx, Request{Record: plan.Definition}, &gather{}); !errors.Is(err, ErrUnfinished) {
 		t.Fatal(err)
 	}
+	// The last values of an object that leaves are not to be had, and cost nothing.
+	o := &Object{Type: Access, ID: "1/1/1:1", Service: "100"}
+	if g := sample(t, r, Request{Record: plan.Definition, Objects: []*Object{o}, Closing: true}); len(g.records) != 0 || len(g.notes) != 1 {
+		t.Errorf("%v", g.notes)
+	}
 	expectPlay(t, set, r, "1m1=11; 1=12+colour:blue")
 	if n := (*notes)[0]; n.Passed != 3 || n.Late != 3 {
 		t.Errorf("%+v", n)
