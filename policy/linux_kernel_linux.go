@@ -46,7 +46,7 @@ func (l *Linux) read(ctx context.Context, v *view) (err error) {
 		}
 	}
 	if v.roots || len(v.classes) > 0 {
-		if err := k.dump(ctx, unix.NETLINK_ROUTE, unix.RTM_GETQDISC, unix.RTM_NEWQDISC, make([]byte, tcHeader), v.takeQdisc); err != nil {
+		if err := k.dumpWhole(ctx, unix.NETLINK_ROUTE, unix.RTM_GETQDISC, unix.RTM_NEWQDISC, make([]byte, tcHeader), v.takeQdisc); err != nil {
 			return fmt.Errorf("dump queueing disciplines: %w", err)
 		}
 	}
@@ -137,6 +137,19 @@ func (k *kernel) dump(ctx context.Context, family, request, answer int, body []b
 	return err
 }
 
+// dumpWhole is a dump that is repeated if what it tells changed meanwhile.
+func (k *kernel) dumpWhole(ctx context.Context, family, request, answer int, body []byte, take func([]byte)) error {
+	for try := 1; ; try++ {
+		err := k.dump(ctx, family, request, answer, body, take)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return err
+		}
+		if try == dumpTries {
+			return fmt.Errorf("%w %d times", err, try)
+		}
+	}
+}
+
 // dumpLinks asks once for all links. A dump during which links came or went is
 // repeated while one of them is not found: it may have been passed over.
 func (k *kernel) dumpLinks(ctx context.Context, v *view) error {
@@ -162,8 +175,8 @@ func (k *kernel) dumpLinks(ctx context.Context, v *view) error {
 func (k *kernel) dumpClasses(ctx context.Context, v *view, link *unit) error {
 	body := make([]byte, tcHeader)
 	binary.NativeEndian.PutUint32(body[4:], uint32(link.id))
-	err := k.dump(ctx, unix.NETLINK_ROUTE, unix.RTM_GETTCLASS, unix.RTM_NEWTCLASS, body, v.takeClass)
-	if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, netlink.ErrDumpInterrupted) {
+	err := k.dumpWhole(ctx, unix.NETLINK_ROUTE, unix.RTM_GETTCLASS, unix.RTM_NEWTCLASS, body, v.takeClass)
+	if err != nil && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("dump classes of %s: %w", link.key, err)
 	}
 	return nil
@@ -176,14 +189,10 @@ func (k *kernel) dumpCounters(ctx context.Context, v *view, table string) error 
 	body = append(body, nl.NewRtAttr(nftObjTable, nl.ZeroTerminated(name)).Serialize()...)
 	body = append(body, nl.NewRtAttr(nftObjType, binary.BigEndian.AppendUint32(nil, nftCounter)).Serialize()...)
 	const subsystem = unix.NFNL_SUBSYS_NFTABLES << 8
-	for try := 1; ; try++ {
-		err := k.dump(ctx, unix.NETLINK_NETFILTER, subsystem|unix.NFT_MSG_GETOBJ, subsystem|unix.NFT_MSG_NEWOBJ, body,
-			func(msg []byte) { v.takeCounter(table, msg) })
-		if err == nil {
-			return nil
-		}
-		if !errors.Is(err, netlink.ErrDumpInterrupted) || try == dumpTries {
-			return fmt.Errorf("dump nft counters of %s: %w", table, err)
-		}
+	err := k.dumpWhole(ctx, unix.NETLINK_NETFILTER, subsystem|unix.NFT_MSG_GETOBJ, subsystem|unix.NFT_MSG_NEWOBJ, body,
+		func(msg []byte) { v.takeCounter(table, msg) })
+	if err != nil {
+		return fmt.Errorf("dump nft counters of %s: %w", table, err)
 	}
+	return nil
 }

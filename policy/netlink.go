@@ -201,10 +201,16 @@ func (v *view) takeLink(msg []byte) {
 	}
 }
 
+// link returns the unit of the link that has the ifindex now.
+func (v *view) link(index int32) (int32, bool) {
+	at, ok := v.byIndex[index]
+	return at, ok && index > 0 && v.units[at].id == uint64(index)
+}
+
 // takeClass takes one class of a dump of the link's.
 func (v *view) takeClass(msg []byte) {
 	index, handle, _, c := parseTC(msg)
-	if link, ok := v.byIndex[index]; ok && index > 0 {
+	if link, ok := v.link(index); ok {
 		if at, ok := v.classes[link][ClassID(handle)]; ok {
 			v.units[at].id, v.units[at].now = 1, c
 		}
@@ -216,8 +222,8 @@ func (v *view) takeClass(msg []byte) {
 // the class only those that it did not take.
 func (v *view) takeQdisc(msg []byte) {
 	index, _, parent, c := parseTC(msg)
-	link, ok := v.byIndex[index]
-	if !ok || index <= 0 {
+	link, ok := v.link(index)
+	if !ok {
 		return
 	}
 	if parent == tcHandleRoot {

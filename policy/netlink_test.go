@@ -127,6 +127,8 @@ func TestLeafCountsTheDrops(t *testing.T) {
 	v.takeQdisc(tcMessage(2, 0x80010000, 0x10020, 2000, 20, 33, 0))
 	v.takeQdisc(tcMessage(3, 0, tcHandleRoot, 1, 1, 1000, 0))
 	v.takeQdisc(tcMessage(3, 0xffff0000, 0xfffffff1, 1, 1, 5000, 0)) // ingress
+	v.byIndex[9] = v.byIndex[3]
+	v.takeQdisc(tcMessage(9, 0, tcHandleRoot, 1, 1, 7000, 0)) // the ifindex that eth1 had before
 	w.settle(v, "boot")
 	var g gather
 	if err := v.records(t.Context(), &g); err != nil {
