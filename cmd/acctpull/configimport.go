@@ -140,19 +140,42 @@ func lineNumbers(first, last int) string {
 	return fmt.Sprintf("%d–%d", first, last)
 }
 
-// tellImport tells on stderr what is not in the YAML: every line that is lost,
-// and blocks of lines that have no meaning here as one.
-func (a *app) tellImport(r *classic.Result, mistakes []policy.Violation, linkless int) error {
-	var rows [][]string
-	for i := 0; i < len(r.Left); {
-		l, n := r.Left[i], 1
-		for l.Why == classic.NoMeaning && i+n < len(r.Left) && r.Left[i+n].Block == l.Number {
+// leftRows are the lines that are not in the YAML: first every one that is lost,
+// then those that have no meaning here, blocks as one and the same text once.
+func leftRows(left []classic.Line) [][]string {
+	var lost, rest [][]string
+	seen := map[string]int{} // row in rest by text and note
+	times := map[int]int{}
+	for i := 0; i < len(left); {
+		l, n := left[i], 1
+		for l.Why == classic.NoMeaning && i+n < len(left) && left[i+n].Block == l.Number {
 			n++
 		}
-		rows = append(rows, []string{lineNumbers(l.Number, r.Left[i+n-1].Number), l.Why.String(), l.Text, l.Note})
+		row := []string{lineNumbers(l.Number, left[i+n-1].Number), l.Why.String(), l.Text, l.Note}
 		i += n
+		if l.Why != classic.NoMeaning {
+			lost = append(lost, row)
+			continue
+		}
+		key := l.Text + "\n" + l.Note
+		at, again := seen[key]
+		if !again {
+			at, seen[key] = len(rest), len(rest)
+			rest = append(rest, row)
+		}
+		times[at]++
 	}
-	if len(rows) > 0 {
+	for at, row := range rest {
+		if n := times[at] - 1; n > 0 {
+			row[3] = strings.TrimPrefix(row[3]+", and "+plural(n, "more line")+" like it", ", ")
+		}
+	}
+	return append(lost, rest...)
+}
+
+// tellImport tells on stderr what is not in the YAML.
+func (a *app) tellImport(r *classic.Result, mistakes []policy.Violation, linkless int) error {
+	if rows := leftRows(r.Left); len(rows) > 0 {
 		if err := table(a.stderr, []string{"LINE", "WHY", "TEXT", ""}, rows); err != nil {
 			return err
 		}
