@@ -11,7 +11,6 @@ import (
 	"acctpull/policy"
 	"acctpull/record"
 	"acctpull/retention"
-	"acctpull/rollover"
 )
 
 // NotRunning is why a policy is down that nobody collects.
@@ -45,13 +44,13 @@ func Build(o Options) Agent {
 		status[o.Status[i].Policy] = &o.Status[i]
 	}
 	byPolicy := associations(o.Set, o.Objects)
-	written := map[int]rollover.File{} // the open file by file-id
+	byFile := map[int]*policy.Status{} // of the policy that writes there
 	c := o.Set.Config()
 	for i := range c.Policies {
 		p := newPolicy(&c.Policies[i], o.Running, status[c.Policies[i].ID])
 		p.Associations, p.Objects = byPolicy[p.ID].list()
-		if s := status[p.ID]; s != nil && s.File.Name.Valid() {
-			written[p.FileID] = s.File
+		if s := status[p.ID]; s != nil {
+			byFile[p.FileID] = s
 		}
 		a.Policies = append(a.Policies, p)
 	}
@@ -62,8 +61,8 @@ func Build(o Options) Agent {
 				f.UsedBy = p.ID
 			}
 		}
-		if w, ok := written[f.ID]; ok {
-			f.CurrentFile, f.Oper = w.Name.String(), filepath.Dir(filepath.Dir(w.Path))
+		if s := byFile[f.ID]; s != nil {
+			f.status(s)
 		}
 		a.FileIDs = append(a.FileIDs, f)
 	}
@@ -73,7 +72,7 @@ func Build(o Options) Agent {
 func newPolicy(c *policy.AccountingPolicy, running bool, s *policy.Status) Policy {
 	p := Policy{
 		ID: c.ID, Description: c.Description, Type: c.Type.String(), Record: string(c.Record), Admin: Up, Oper: Down,
-		Interval: int(c.CollectionInterval / time.Minute), To: c.To.String(), FileID: max(0, int(c.To)), Default: c.Default, Align: c.Align,
+		Interval: int(c.CollectionInterval / time.Minute), To: c.To.String(), FileID: max(0, int(c.To)), Default: c.Default, Align: c.Align, LogMemory: c.LogMemorySize,
 	}
 	switch {
 	case c.Shutdown:
@@ -103,6 +102,9 @@ func newPolicy(c *policy.AccountingPolicy, running bool, s *policy.Status) Polic
 	if s.File.Name.Valid() {
 		p.CurrentFile = s.File.Name.String()
 	}
+	if p.Held = s.Flash.Held; p.Held > 0 {
+		p.HeldSince = utc(s.Flash.HeldSince)
+	}
 	if !s.Next.IsZero() {
 		p.Next = utc(s.Next)
 	}
@@ -126,6 +128,22 @@ func whyDown(err error) (reason, hint string) {
 
 func newFileID(c *policy.FileID) FileID {
 	return FileID{ID: c.ID, Description: c.Description, Rollover: int(c.Rollover / time.Minute), Retention: int(c.Retention / time.Hour), Admin: c.Location, Backup: c.BackupLocation}
+}
+
+// status fills in what the policy that writes to the file-id knows.
+func (f *FileID) status(s *policy.Status) {
+	if s.File.Name.Valid() {
+		f.CurrentFile, f.Oper = s.File.Name.String(), filepath.Dir(filepath.Dir(s.File.Path))
+	}
+	for _, p := range s.Flash.Places {
+		if p.Err != nil || p.Untrusted {
+			fault := Fault{Location: p.Path, Reason: "a write failed", ClearLog: p.Untrusted}
+			if p.Err != nil {
+				fault.Reason = p.Err.Error()
+			}
+			f.Faults = append(f.Faults, fault)
+		}
+	}
 }
 
 func utc(t time.Time) *time.Time {

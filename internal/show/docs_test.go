@@ -10,7 +10,7 @@ import (
 // Every field of the JSON is described.
 func TestFieldsAreDocumented(t *testing.T) {
 	for file, all := range map[string][]any{
-		"show.md": {Agent{}, Policy{}, Collection{}, Association{}, Object{}, FileID{}, File{}, Record{}},
+		"show.md": {Agent{}, Policy{}, Collection{}, Association{}, Object{}, FileID{}, Fault{}, File{}, Record{}},
 		"plan.md": {Plan{}, PlannedPolicy{}, PlannedCard{}, OutageLoss{}, Warning{}},
 	} {
 		text, err := os.ReadFile("../../docs/" + file)

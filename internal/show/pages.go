@@ -83,6 +83,16 @@ func (a *Agent) WritePolicy(w io.Writer, q Policy) error {
 	if q.Hint != "" {
 		p.field("What to do", q.Hint)
 	}
+	if q.LogMemory > 0 {
+		text := fmt.Sprintf("%d KiB", q.LogMemory)
+		switch {
+		case q.Held > 0:
+			text += fmt.Sprintf(", %s in it since %s: a crash now loses them", plural(q.Held, "interval"), when(q.HeldSince))
+		case a.Running:
+			text += ", nothing in it that is not on the flash"
+		}
+		p.field("Log memory", text)
+	}
 	if a.Running {
 		p.field("Last collection", q.Last.text())
 		if q.Last != nil && q.Last.Error != "" {
@@ -152,6 +162,12 @@ func (a *Agent) WriteFileID(w io.Writer, f FileID, now time.Time) error {
 	p.field("Rollover", span(time.Duration(f.Rollover)*time.Minute))
 	p.field("Retention", span(time.Duration(f.Retention)*time.Hour))
 	p.field("Rule", a.RetentionRule)
+	for _, fault := range f.Faults {
+		p.line("Location %s could not be used: %s.", fault.Location, fault.Reason)
+		if fault.ClearLog {
+			p.line("  It is used again after acctpull clear file-id %d.", f.ID)
+		}
+	}
 	a.state(&p)
 	if f.Files != nil {
 		var rows [][]string

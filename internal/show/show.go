@@ -64,6 +64,12 @@ type Policy struct {
 	Align    bool   `json:"align"`
 	// CurrentFile is the file that is being written, "" if there is none.
 	CurrentFile string `json:"current_file"`
+	// LogMemory is the size of the memory in front of the flash in KiB, 0 for
+	// none. Of Held intervals in it, the first since HeldSince, nothing is on
+	// the flash: a crash now loses them.
+	LogMemory int        `json:"log_memory_kib"`
+	Held      int        `json:"held_intervals"`
+	HeldSince *time.Time `json:"held_since,omitempty"`
 	// DataLoss counts the intervals that are incomplete or were missed since
 	// the agent started, LastDataLoss is when the last of them ended.
 	DataLoss     uint64     `json:"data_loss_count"`
@@ -119,10 +125,21 @@ type FileID struct {
 	// UsedBy is the accounting policy that writes here, 0 if there is none.
 	UsedBy      int    `json:"accounting_policy"`
 	CurrentFile string `json:"current_file"`
+	// Faults are the locations that could not be used the last time.
+	Faults []Fault `json:"faults,omitempty"`
 	// Files are present if they were asked for, oldest first.
 	Files []File `json:"files,omitzero"`
 	// Problems are what kept files from being listed.
 	Problems []string `json:"problems,omitempty"`
+}
+
+// Fault is a location that could not be used.
+type Fault struct {
+	Location string `json:"location"`
+	Reason   string `json:"reason"`
+	// ClearLog says that a write failed there: the location is not used again
+	// before clear log.
+	ClearLog bool `json:"needs_clear_log"`
 }
 
 // File is an accounting file.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"acctpull/flash"
 	"acctpull/policy"
 	"acctpull/retention"
 	"acctpull/rollover"
@@ -44,7 +45,7 @@ file-ids:
   - {id: 12, location: cf1, rollover: 15, retention: 4}
   - {id: 13, location: uf2}
 accounting-policies:
-  - {id: 10, record: service-ingress-octets, to: file 11, default: true, align: true, description: what customers send}
+  - {id: 10, record: service-ingress-octets, to: file 11, default: true, align: true, log-memory: true, description: what customers send}
   - {id: 20, record: network-ingress-octets, to: file 12}
   - {id: 30, record: complete-sdp-ingress-egress, to: no-file}
   - {id: 40, shutdown: true}
@@ -80,10 +81,12 @@ func statuses() []policy.Status {
 			State: policy.State{Policy: 10, FileID: 11, Up: true}, Objects: 2, File: rollover.File{Name: name, Path: "uf1/act-collect/" + name.String(), Size: 300},
 			Last:     policy.Interval{Policy: 10, End: at(12, 25), Objects: 2, Records: 4, Err: policy.ErrUnfinished},
 			Next:     at(12, 30),
+			Flash:    flash.State{Up: true, Place: "uf1", Places: []flash.PlaceState{{Path: "cf1"}, {Path: "uf1", Backup: true}}, Held: 2, HeldSince: at(12, 20)},
 			DataLoss: 3, LastDataLoss: at(12, 25),
 		},
 		{
 			State:   policy.State{Policy: 20, FileID: 12, Err: errors.New("write cf1/act-collect/x: no space left on device \x1b[31m\u202e")},
+			Flash:   flash.State{Places: []flash.PlaceState{{Path: "cf1", Err: errors.New("input/output error"), Untrusted: true}}},
 			Objects: 1, Last: policy.Interval{Policy: 20, End: at(12, 20), Objects: 1, Missing: 1}, DataLoss: 12, LastDataLoss: at(12, 20),
 		},
 		{State: policy.State{Policy: 30, Up: true}, Objects: 2},
