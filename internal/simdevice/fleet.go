@@ -213,7 +213,11 @@ func (f *Fleet) device(g *Group, name string, at netip.AddrPort) (*Device, error
 	if len(g.Config.Policies) > 0 {
 		l := f.o.life(g, derive(seed, "life"))
 		spread := 5 * f.o.Minute // the shortest interval
-		l.Began = l.Began.Add(-time.Duration(l.Seed % uint64(spread)).Truncate(min(time.Second, f.o.Minute/60)))
+		step := time.Second      // times in files are whole milliseconds
+		if f.o.Minute < time.Minute {
+			step = time.Millisecond
+		}
+		l.Began = l.Began.Add(-time.Duration(l.Seed % uint64(spread)).Truncate(step))
 		l.checked = true
 		o.Life = &l
 	}

@@ -36,7 +36,8 @@ func (t *timeline) begin(now time.Time) {
 // Schedule plans a scenario in the words of Language. Its times count from
 // Start and are those of the devices: with a short FleetOptions.Minute they
 // pass faster. A target that no device matches is an error, and then nothing
-// is planned; a step without targets happens to all devices.
+// is planned; a step without targets happens to all devices. A fleet that goes
+// by the clock of this machine has to have its plans before Start.
 func (f *Fleet) Schedule(s *scenario.Scenario) error {
 	var steps []planned
 	var errs []error
