@@ -319,3 +319,85 @@ func TestSyntheticTests(t *testing.T) {
 		t.Errorf("results %v", results)
 	}
 }
+
+// A counter mode that changes while the file is open: the same file goes on with
+// other fields, after the last values in the old mode; the counters of the SAP
+// begin at zero, agree with each other in the new mode, and the other SAP of the
+// policy notices nothing. The file stays valid against the schema.
+func TestCounterModeChangesInsideAFile(t *testing.T) {
+	c := Config{
+		Source:   SourceConfig{Kind: SourceSynthetic, Seed: 4},
+		FileIDs:  []FileID{{ID: 38, Location: t.TempDir()}},
+		Policies: []AccountingPolicy{{ID: 28, Record: "combined-service-ingress", To: 38, Default: true}},
+		Objects:  recordObjects(Access, []CounterMode{InOutProfile}, members{meters: 2}, false),
+	}
+	set, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []rollover.File
+	col, err := NewCollector(Options{Set: set, Source: &Synthetic{Seed: 4}, Hooks: Hooks{OnFile: func(f rollover.File) { files = append(files, f) }}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for i := range 4 {
+		if i == 2 {
+			c.Objects[0].CounterMode = ForwardDrop
+			next, err := New(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := col.Reconfigure(context.Background(), next, now.Add(-time.Minute)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := col.Collect(context.Background(), 28, now); err != nil {
+			t.Fatal(err)
+		}
+		now = now.Add(5 * time.Minute)
+	}
+	if err := col.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if len(files) != 1 {
+		t.Fatalf("files %v", files)
+	}
+	var story []string
+	sums := map[string]uint64{} // of the interval
+	offered := uint64(0)
+	for _, r := range readFile(t, record.NewReader(record.ReaderOptions{}), files[0].Path) {
+		if r.Get("sap").Text != "1/1/1:1" {
+			if r.Final != 0 || r.Set.CounterMode == ForwardDrop.String() {
+				t.Errorf("the other SAP: %s", describe(r))
+			}
+			continue
+		}
+		story = append(story, fmt.Sprintf("%s %s %s %d", r.End.Format("15:04"), r.Set.Scope, r.Set.CounterMode, r.Final))
+		sums[r.End.Format("15:04")] += r.Get("of").N + r.Get("od").N
+		if r.Set.Scope == "per SAP" && r.Set.CounterMode == "" {
+			if n := r.Get("ioo").N; r.End.Minute() == 10 && n >= offered {
+				t.Errorf("after the reset %d octets were offered, before it %d", n, offered)
+			} else {
+				offered = n
+			}
+		}
+	}
+	const in, fd = "in-out-profile-count", "forward-drop-count"
+	want := []string{
+		"12:00 per meter " + in + " 0", "12:00 per meter " + in + " 0", "12:00 per SAP  0",
+		"12:05 per meter " + in + " 0", "12:05 per meter " + in + " 0", "12:05 per SAP  0",
+		"12:09 per meter " + in + " 1", "12:09 per meter " + in + " 1", "12:09 per SAP  1",
+		"12:10 per SAP  0", "12:10 per meter " + fd + " 0", "12:10 per meter " + fd + " 0",
+		"12:15 per SAP  0", "12:15 per meter " + fd + " 0", "12:15 per meter " + fd + " 0",
+	}
+	if got := strings.Join(story, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("got\n%s", got)
+	}
+	if sums["12:15"] != offered {
+		t.Errorf("forwarded + dropped is %d, offered is %d", sums["12:15"], offered)
+	}
+	if out, err := exec.Command(need.Tool(t, "xmllint"), "--noout", "--nonet", "--schema", "../record/accounting.xsd", unzip(t, files[0].Path)).CombinedOutput(); err != nil {
+		t.Errorf("xmllint: %v\n%s", err, out)
+	}
+}
