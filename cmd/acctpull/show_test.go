@@ -209,10 +209,10 @@ func TestShowOfTrouble(t *testing.T) {
 // Where a socket that was asked for cannot be, the agent does not start; where
 // none was asked for, it runs without one and says so.
 func TestControlSocketThatCannotBe(t *testing.T) {
-	config, location := agentConfig(t, "control-socket: /proc/agent.sock")
-	expect(t, exitFailed, []string{"listen", "/proc/agent.sock", "control-socket in the configuration"}, "collect", "-c", config)
+	denied, _ := agentConfig(t, "control-socket: /proc/agent.sock")
+	expect(t, exitFailed, []string{"listen", "/proc/agent.sock", "control-socket in the configuration"}, "collect", "-c", denied)
 
-	config, location = agentConfig(t, "")
+	config, location := agentConfig(t, "")
 	check(t, os.MkdirAll(location, 0o750))
 	check(t, os.Chmod(location, 0o777)) // whatever the umask
 	text, err := os.ReadFile(config)

@@ -114,10 +114,10 @@ func (y *year) Emit(e event.Event) {
 	switch e.Name {
 	case "tmnxLogFileRollover":
 		return
+	case "fileExpired":
 	default:
 		y.t.Errorf("%v %s: %s", e.Time, e.Name, e.Message)
 		return
-	case "fileExpired":
 	}
 	name := e.Value("file")
 	created, ok := y.created[name]
