@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -140,4 +141,60 @@ func BenchmarkCollect100k(b *testing.B) {
 	b.Run("7210", func(b *testing.B) {
 		bench(b, 1, &Synthetic{Seed: 1, Idle: 50}, 16)
 	})
+}
+
+// BenchmarkRollover is what an interval costs whose file rolls over before it,
+// against one whose file does not, and against the fsyncs that a rollover makes:
+// the end of the old file, its new name in two directories, the new file and its
+// name. Other policies do not wait for any of it.
+func BenchmarkRollover(b *testing.B) {
+	fsync := func(b *testing.B, dir string) time.Duration {
+		f, err := os.Create(filepath.Join(dir, "fsync"))
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer f.Close()
+		const n = 20
+		begun := time.Now()
+		for range n {
+			if _, err := f.Write(make([]byte, 512)); err != nil {
+				b.Fatal(err)
+			}
+			if err := f.Sync(); err != nil {
+				b.Fatal(err)
+			}
+		}
+		return time.Since(begun) / n
+	}
+	for _, c := range []struct {
+		name     string
+		rollover time.Duration
+	}{{"none", MaxRollover}, {"each", MinRollover}} {
+		b.Run(c.name, func(b *testing.B) {
+			dir := b.TempDir()
+			set := newSetOf(b, Config{
+				Source:   SourceConfig{Kind: SourceSynthetic},
+				FileIDs:  []FileID{{ID: 11, Location: dir, Rollover: c.rollover}},
+				Policies: []AccountingPolicy{{ID: 10, Record: "service-ingress-octets", CollectionInterval: MinInterval, To: 11, Default: true}},
+				Objects:  []Object{{Type: Access, ID: "1/1/1:1", Service: "1", CollectStats: true}},
+			})
+			col, err := NewCollector(Options{Set: set, Source: &Synthetic{Seed: 1}})
+			if err != nil {
+				b.Fatal(err)
+			}
+			now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+			cpu := cpuSeconds(b)
+			for b.Loop() {
+				now = now.Add(MinInterval)
+				if _, err := col.Collect(context.Background(), 10, now); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric((cpuSeconds(b)-cpu)*1e6/float64(b.N), "CPU-µs/interval")
+			b.ReportMetric(float64(fsync(b, dir).Microseconds()), "µs/fsync")
+			if err := col.Close(); err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
 }

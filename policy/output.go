@@ -38,7 +38,7 @@ func (w *worker) follow(now time.Time) error {
 	switch {
 	case o.log == nil:
 	case o.plan.File.ID != to.ID:
-		w.abandon(now)
+		_ = w.abandon(now) // OnLeft has told; the new destination is used all the same
 	case !sameLog(o.plan, w.plan):
 		if err := o.log.Reconfigure(w.flash()); err != nil {
 			return err
@@ -60,7 +60,9 @@ func (w *worker) abandon(now time.Time) error {
 	if o.log == nil {
 		return nil
 	}
-	current, _ := o.log.Current()
+	w.mu.Lock()
+	current := w.status.File // also when the log has given the file up
+	w.mu.Unlock()
 	err := o.close(now)
 	if err == nil {
 		return nil

@@ -424,7 +424,7 @@ func TestLastValuesLost(t *testing.T) {
 	w.c.Policies[0].Shutdown = true
 	err := w.col.Reconfigure(t.Context(), newSetOf(t, w.c), w.now.Add(time.Minute))
 	s := w.col.Status()[0]
-	if err == nil || !s.Shutdown || !errors.Is(s.Err, ErrShutdown) || s.DataLoss != 1 || len(left) != 1 || left[0].Policy != 10 {
+	if err == nil || !s.Shutdown || !errors.Is(s.Err, ErrShutdown) || s.DataLoss != 1 || len(left) != 1 || left[0].Policy != 10 || left[0].File.Name.ID != 10 {
 		t.Errorf("%v; status %+v; left %v", err, s, left)
 	}
 	if err := os.Remove(collect); err != nil {

@@ -54,7 +54,8 @@ func (s *succession) verifier() func(context.Context, string) (int64, error) {
 
 // gaps counts the places where files of a policy do not follow each other: more
 // than one and a half intervals lie between the last collection of one file and
-// the first of the next.
+// the first of the next, by the longer of the two collection intervals: a file
+// that was open when the interval changed has that with which it was made.
 func (s *succession) gaps() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +65,7 @@ func (s *succession) gaps() int {
 	n := 0
 	for i := 1; i < len(s.spans); i++ {
 		a, b := s.spans[i-1], s.spans[i]
-		if a.policy == b.policy && b.first.Sub(a.last) > a.interval*3/2 {
+		if a.policy == b.policy && b.first.Sub(a.last) > max(a.interval, b.interval)*3/2 {
 			n++
 		}
 	}
