@@ -60,6 +60,7 @@ type Agent struct {
 	collector *policy.Collector
 
 	reload sync.Mutex // one change of the configuration at a time
+	used   []string   // locations of every Set that was in force
 
 	mu    sync.Mutex // held by who changes what follows
 	set   *policy.Set
@@ -85,7 +86,8 @@ func New(o Options) (*Agent, error) {
 	if r, ok := o.Source.(*policy.Replay); ok && r.OnNote == nil {
 		r.OnNote = func(n policy.ReplayNote) { replayed(o.Events, n) }
 	}
-	a := &Agent{o: o, source: made, set: o.Set, locks: map[string]*durable.Lock{}}
+	a := &Agent{o: o, source: made, locks: map[string]*durable.Lock{}}
+	a.use(o.Set)
 	c, err := policy.NewCollector(policy.Options{Set: o.Set, Source: o.Source, Location: o.Zone, Retention: o.Rule, Minute: o.Minute, Software: o.Software, Hooks: a.hooks()})
 	if err != nil {
 		return nil, err

@@ -37,15 +37,17 @@ func TestRandomDaysProof(t *testing.T) {
 			w := newWorld(t, s)
 			b := &book{t: t, w: w, promised: map[promise]int{}, deleted: map[string]bool{}, lossy: map[int]bool{20: true}}
 			w.observe = b
+			t.Cleanup(func() {
+				if t.Failed() {
+					t.Logf("the day:\n%s\nwhat happened:\n%s%s", text, w.out.String(), w.files)
+				}
+			})
 			synctest.Test(t, func(t *testing.T) {
 				w.t = t
 				w.play()
 			})
 			w.t = t
 			b.check()
-			if t.Failed() {
-				t.Logf("the day:\n%s\nwhat happened:\n%s%s", text, w.out.String(), w.files)
-			}
 		})
 	}
 }

@@ -53,9 +53,7 @@ func (a *Agent) Reload(ctx context.Context, file string, next *policy.Set, now t
 		a.emit(event.ConfigRefused(now, file, oneLine(err)))
 		return err
 	}
-	a.mu.Lock()
-	a.set = next
-	a.mu.Unlock()
+	a.use(next)
 	a.emit(event.ConfigLoaded(now, file, describe(next.Config())))
 	return err
 }
@@ -70,15 +68,30 @@ func (a *Agent) take(ctx context.Context, next *policy.Set, now time.Time) error
 		return err
 	}
 	fresh := slices.DeleteFunc(a.locked(), func(l string) bool { return slices.Contains(before, l) })
-	if len(fresh) > 0 {
+	// Where this agent works already, files may be open that it must not touch,
+	// also if the lock could not be taken before.
+	unknown := slices.DeleteFunc(slices.Clone(fresh), func(l string) bool { return slices.Contains(a.used, l) })
+	if len(unknown) > 0 {
 		// What fails here is an event of its own, and no reason to keep the old.
-		_, _ = a.collector.RecoverPlaces(fresh, now)
+		_, _ = a.collector.RecoverPlaces(unknown, now)
 	}
 	err := a.collector.Reconfigure(ctx, next, now)
 	if a.collector.Set() != next {
 		err = errors.Join(err, a.release(fresh))
 	}
 	return err
+}
+
+// use notes that a Set is in force, and where it writes.
+func (a *Agent) use(set *policy.Set) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.set = set
+	for _, l := range Locations(set.Config().FileIDs) {
+		if !slices.Contains(a.used, l) {
+			a.used = append(a.used, l)
+		}
+	}
 }
 
 // locked lists the locations that are locked.
