@@ -321,6 +321,12 @@ func (c *Collector) Recover(now time.Time) (rollover.Recovered, error) {
 // RecoverPlaces is Recover for some locations, in which no policy may have an
 // open file: those that a new configuration is about to use.
 func (c *Collector) RecoverPlaces(places []string, now time.Time) (rollover.Recovered, error) {
+	// A reload could write last values meanwhile, into a file that is then
+	// taken for one that was left.
+	if err := c.reload.lock(context.Background()); err != nil {
+		return rollover.Recovered{}, err
+	}
+	defer c.reload.unlock()
 	var all rollover.Recovered
 	var errs []error
 	for _, place := range places {
