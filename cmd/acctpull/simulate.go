@@ -65,7 +65,8 @@ SIGTERM end the simulation.`,
   acctpull simulate -n 200 --dir ./fleet --backfill 12h --scenario night.txt
   acctpull simulate --group 'edge n=150 objects=40' --group 'core n=50 record=network-egress-octets scp-only'
   acctpull simulate -n 10 --minute 1s          # a minute of the devices lasts a second
-  acctpull pull -F ./fleet/ssh_config sim-1:cf1:/act --out ./data`,
+  acctpull pull -F ./fleet/ssh_config sim-1:cf1:/act --out ./data
+  acctpull serve -c ./fleet/fleet.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.simulate(c.Context(), f) },
 	}
@@ -81,7 +82,7 @@ SIGTERM end the simulation.`,
 	fl.StringVar(&f.user, "user", simUser, "`name` that may log in, with the key or password in the directory")
 	fl.StringVar(&f.authorized, "authorized-keys", "", "`file` of further public keys that may log in (one per line)")
 	fl.StringVar(&f.scenario, "scenario", "", "`file` that says what happens when")
-	fl.StringVar(&f.print, "print", "", "print `what` about the devices and end: inventory, known-hosts or ssh-config")
+	fl.StringVar(&f.print, "print", "", "print `what` about the devices and end: inventory, fleet (for pull -c and serve -c), known-hosts or ssh-config")
 	fl.BoolVar(&f.files, "files", false, "bring the files of all devices to the disk at the start, not when somebody looks")
 	fl.StringVar(&f.truth, "truth", "", "`file` to write all that the devices ever wrote to, as JSON, at the end")
 	return c
@@ -161,9 +162,9 @@ func (f *simulateFlags) options() (simdevice.FleetOptions, error) {
 		return o, usagef("give an address of 127.0.0.0/8 with a port, such as 127.64.0.1:2022", "--listen %q: simulated devices are on loopback addresses only", f.listen)
 	}
 	switch f.print {
-	case "", "inventory", "known-hosts", "ssh-config":
+	case "", "inventory", "fleet", "known-hosts", "ssh-config":
 	default:
-		return o, usagef("", "--print %q: there is inventory, known-hosts and ssh-config", f.print)
+		return o, usagef("", "--print %q: there is inventory, fleet, known-hosts and ssh-config", f.print)
 	}
 	if f.print != "" && o.Listen.Port() == 0 {
 		return o, usagef("give a port with --listen", "--print: free ports are known only while the fleet runs")

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -81,6 +83,7 @@ func (s *simulation) identity() string     { return filepath.Join(s.dir, "id_ed2
 func (s *simulation) passwordFile() string { return filepath.Join(s.dir, "password") }
 func (s *simulation) knownHosts() string   { return filepath.Join(s.dir, "known_hosts") }
 func (s *simulation) sshConfig() string    { return filepath.Join(s.dir, "ssh_config") }
+func (s *simulation) fleetFile() string    { return filepath.Join(s.dir, "fleet.yaml") }
 
 func (s *simulation) password() (string, error) {
 	text, err := os.ReadFile(s.passwordFile())
@@ -93,20 +96,46 @@ func (s *simulation) password() (string, error) {
 
 // writeFiles writes what clients need beside the credentials.
 func (s *simulation) writeFiles() error {
-	var known, config bytes.Buffer
+	var known, config, inventory bytes.Buffer
 	err := errors.Join(
+		s.writeInventory(&inventory),
 		s.fleet.WriteKnownHosts(&known),
 		s.fleet.WriteSSHConfig(&config, s.f.user, s.identity(), s.knownHosts()))
 	if err != nil {
 		return err
 	}
 	return errors.Join(
+		durable.ReplaceFile(s.fleetFile(), inventory.Bytes(), durable.StateMode),
 		durable.ReplaceFile(s.knownHosts(), known.Bytes(), durable.StateMode),
 		durable.ReplaceFile(s.sshConfig(), config.Bytes(), durable.StateMode))
 }
 
+// writeInventory writes the inventory for pull -c and serve -c.
+func (s *simulation) writeInventory(w io.Writer) error {
+	entries, err := s.fleet.Inventory()
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(w)
+	fmt.Fprintf(out, "data: %q\ndefaults:\n  user: %q\n  path: cf1:/act\n  identity: %q\n  known-hosts: %q\ndevices:\n",
+		filepath.Join(s.dir, "data"), s.f.user, s.identity(), s.knownHosts())
+	for _, e := range entries {
+		fmt.Fprintf(out, "  - {name: %q, host: %q, port: %d", e.Name, e.Address, e.Port)
+		if e.SCPOnly {
+			fmt.Fprint(out, ", transport: scp")
+		}
+		if e.Legacy {
+			fmt.Fprint(out, ", legacy: true")
+		}
+		fmt.Fprintln(out, "}")
+	}
+	return out.Flush()
+}
+
 func (s *simulation) printOnly() error {
 	switch s.f.print {
+	case "fleet":
+		return s.writeInventory(s.a.stdout)
 	case "known-hosts":
 		return s.fleet.WriteKnownHosts(s.a.stdout)
 	case "ssh-config":
@@ -203,7 +232,7 @@ func (s *simulation) greet() error {
 	first, last := entries[0], entries[len(entries)-1]
 	if s.a.json {
 		return s.a.printJSON(map[string]any{"directory": s.dir, "user": s.f.user, "identity": s.identity(), "password_file": s.passwordFile(),
-			"known_hosts": s.knownHosts(), "ssh_config": s.sshConfig(), "devices": entries})
+			"known_hosts": s.knownHosts(), "ssh_config": s.sshConfig(), "fleet": s.fleetFile(), "devices": entries})
 	}
 	w := s.a.stdout
 	fmt.Fprintf(w, "%d devices, %s at %s:%d", len(entries), first.Name, first.Address, first.Port)
@@ -222,9 +251,11 @@ func (s *simulation) greet() error {
 Pull from one, by key or by password:
   acctpull pull -F %[1]s%[6]s %[2]s:cf1:/act --out ./data
   acctpull pull -F none -p %[4]d --known-hosts %[7]s --password-file %[5]s%[6]s %[8]s@%[3]s:cf1:/act --out ./data
+Pull from all:
+  acctpull pull -c %[9]s
 Look around:
   sftp -F %[1]s %[2]s:cf1:/act
-`, s.sshConfig(), first.Name, first.Address, first.Port, s.passwordFile(), legacy, s.knownHosts(), s.f.user)
+`, s.sshConfig(), first.Name, first.Address, first.Port, s.passwordFile(), legacy, s.knownHosts(), s.f.user, s.fleetFile())
 	return err
 }
 

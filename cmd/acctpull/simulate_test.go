@@ -62,7 +62,9 @@ func TestSimulateAndPull(t *testing.T) {
 		check(t, json.Unmarshal([]byte(stdout), &sum))
 		records[d.Name] = sum.Records
 	}
-	if st := end(); st.Devices != 2 || st.Logins != 2 || st.Files < 14 {
+	// All of them by the inventory that it wrote, into another directory.
+	expect(t, exitOK, []string{"2 devices: ", "0 failed"}, "pull", "-c", filepath.Join(dir, "fleet", "fleet.yaml"))
+	if st := end(); st.Devices != 2 || st.Logins != 4 || st.Files < 14 {
 		t.Errorf("at the end: %+v", st)
 	}
 	text, err := os.ReadFile(truthFile)
@@ -94,6 +96,7 @@ func TestSimulatePrintsAndRefuses(t *testing.T) {
 	expect(t, exitOK, []string{"127.64.0.2", "sim-2"}, "simulate", "-n", "2", "--dir", dir, "--print", "inventory")
 	expect(t, exitOK, []string{"[127.64.0.1]:2022 ssh-ed25519"}, "simulate", "-n", "2", "--dir", dir, "--print", "known-hosts")
 	expect(t, exitOK, []string{"Host sim-1\n", "IdentityFile"}, "simulate", "-n", "2", "--dir", dir, "--print", "ssh-config")
+	expect(t, exitOK, []string{"host: \"127.64.0.2\", port: 2022}"}, "simulate", "-n", "2", "--dir", dir, "--print", "fleet")
 	bad := filepath.Join(dir, "bad.txt")
 	check(t, os.WriteFile(bad, []byte("at +1m nobody: reboot\n"), 0o600))
 	for want, args := range map[string]string{
