@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"go.yaml.in/yaml/v3"
+
+	"acctpull/internal/strictyaml"
 )
 
 const (
@@ -13,22 +15,22 @@ const (
 )
 
 var (
-	tableName   = textShape{"table", "family and name, as nft writes them: `inet acct`", fmt.Sprintf(patternTable, MaxCounter)}
-	counterName = textShape{"counter", fmt.Sprintf("a named counter of the table, 1–%d letters, digits and `/\\_.-`", MaxCounter), fmt.Sprintf(patternCounter, MaxCounter)}
+	tableName   = strictyaml.TextShape{Type: "table", Limits: "family and name, as nft writes them: `inet acct`", Pattern: fmt.Sprintf(patternTable, MaxCounter)}
+	counterName = strictyaml.TextShape{Type: "counter", Limits: fmt.Sprintf("a named counter of the table, 1–%d letters, digits and `/\\_.-`", MaxCounter), Pattern: fmt.Sprintf(patternCounter, MaxCounter)}
 )
 
 func counterKey(name, doc string, at func(*NFT) *string) key[NFT] {
-	return textKey(name, counterName, doc, at).or("the link's")
+	return strictyaml.TextKey(name, counterName, doc, at).Or("the link's")
 }
 
 func membersKey(name, what, doc string, at func(*NFT) *[]NFTMember) key[NFT] {
-	return listKey(name, what, doc, memberKeys, NFTMember{},
+	return strictyaml.ListKey(name, what, doc, memberKeys, NFTMember{},
 		func(n *NFT) []NFTMember { return *at(n) },
 		func(n *NFT, m NFTMember, _ int, _ given) { *at(n) = append(*at(n), m) })
 }
 
 var nftKeys = []key[NFT]{
-	textKey("table", tableName, "The table of all counters below.", func(n *NFT) *string { return &n.Table }).required(),
+	strictyaml.TextKey("table", tableName, "The table of all counters below.", func(n *NFT) *string { return &n.Table }).Required(),
 	counterKey("ingress", "What comes from the object's side: offered to a SAP, received by a port, an interface or an SDP.", func(n *NFT) *string { return &n.Ingress }),
 	counterKey("ingress-dropped", "What came in and was dropped; not for SAPs.", func(n *NFT) *string { return &n.IngressDropped }),
 	counterKey("egress", "What is sent to the object's side; not for interfaces.", func(n *NFT) *string { return &n.Egress }),
@@ -40,7 +42,7 @@ var nftKeys = []key[NFT]{
 }
 
 func memberCounter(name, doc, def string, at func(*NFTMember) *string) key[NFTMember] {
-	return textKey(name, counterName, doc, at).or(def)
+	return strictyaml.TextKey(name, counterName, doc, at).Or(def)
 }
 
 var memberKeys = []key[NFTMember]{
@@ -53,7 +55,7 @@ var memberKeys = []key[NFTMember]{
 }
 
 var tcKeys = []key[TC]{
-	textKey("link", linkName, "The link of the queueing discipline.", func(t *TC) *string { return &t.Link }).or("the object's link"),
+	strictyaml.TextKey("link", linkName, "The link of the queueing discipline.", func(t *TC) *string { return &t.Link }).Or("the object's link"),
 	classKey("egress", "The class of everything that is sent to a SAP.", func(t *TC) *ClassID { return &t.Egress }),
 	classesKey("egress-meters", "Classes of a SAP; the first is egress meter 1.", func(t *TC) *[]ClassID { return &t.EgressMeters }),
 	classesKey("queues", "Classes of a port; the first is queue 1.", func(t *TC) *[]ClassID { return &t.Queues }),
@@ -70,19 +72,19 @@ var (
 // childKey is a mapping that few objects have, so that the others hold no room
 // for it. It counts as refused if anything in it is.
 func childKey[T, V any](name, doc string, keys []key[V], at func(*T) **V, line func(*V) *int) key[T] {
-	return key[T]{name: name, typ: "mapping", def: "none", doc: doc, schema: schemaOf(keys),
-		set: func(d *decoder, k string, n *yaml.Node, v *T) bool {
-			child, mistakes := new(V), len(d.out)
+	return key[T]{Name: name, Type: "mapping", Default: "none", Doc: doc, Schema: strictyaml.SchemaOf(keys),
+		Set: func(d *decoder, k string, n *yaml.Node, v *T) bool {
+			child, mistakes := new(V), d.Mistakes()
 			*line(child) = n.Line
-			decode(d, k, n, child, keys)
+			strictyaml.Decode(d, k, n, child, keys)
 			*at(v) = child
-			return len(d.out) == mistakes
+			return d.Mistakes() == mistakes
 		},
-		get: func(p printer, v *T) *yaml.Node {
+		Get: func(p printer, v *T) *yaml.Node {
 			if *at(v) == nil {
 				return nil
 			}
-			return mapping(p, *at(v), keys)
+			return strictyaml.Mapping(p, *at(v), keys)
 		}}
 }
 
@@ -90,52 +92,52 @@ const classLimits = "as tc writes it, hexadecimal: `1:1a`"
 
 // classKey is a tc class.
 func classKey[T any](name, doc string, at func(*T) *ClassID) key[T] {
-	return key[T]{name: name, typ: "class", limits: classLimits, def: "the link's", doc: doc,
-		schema: schema{"type": "string", "pattern": patternClass},
-		set:    func(d *decoder, k string, n *yaml.Node, v *T) bool { return d.class(k, n, at(v)) },
-		get: func(_ printer, v *T) *yaml.Node {
+	return key[T]{Name: name, Type: "class", Limits: classLimits, Default: "the link's", Doc: doc,
+		Schema: schema{"type": "string", "pattern": patternClass},
+		Set:    func(d *decoder, k string, n *yaml.Node, v *T) bool { return class(d, k, n, at(v)) },
+		Get: func(_ printer, v *T) *yaml.Node {
 			if *at(v) == 0 {
 				return nil
 			}
-			return scalar("!!str", at(v).String())
+			return strictyaml.Scalar("!!str", at(v).String())
 		}}
 }
 
 // classesKey is a list of tc classes.
 func classesKey[T any](name, doc string, at func(*T) *[]ClassID) key[T] {
-	return key[T]{name: name, typ: "list of classes", limits: classLimits, def: "none", doc: doc,
-		schema: schema{"type": "array", "items": schema{"type": "string", "pattern": patternClass}},
-		set: func(d *decoder, k string, n *yaml.Node, v *T) bool {
-			if !d.kind(k, n, yaml.SequenceNode) {
+	return key[T]{Name: name, Type: "list of classes", Limits: classLimits, Default: "none", Doc: doc,
+		Schema: schema{"type": "array", "items": schema{"type": "string", "pattern": patternClass}},
+		Set: func(d *decoder, k string, n *yaml.Node, v *T) bool {
+			if !d.Is(k, n, yaml.SequenceNode) {
 				return false
 			}
 			good := true
 			for _, item := range n.Content {
 				var c ClassID
-				good = d.class(k, item, &c) && good
+				good = class(d, k, item, &c) && good
 				*at(v) = append(*at(v), c)
 			}
 			return good
 		},
-		get: func(_ printer, v *T) *yaml.Node {
+		Get: func(_ printer, v *T) *yaml.Node {
 			if len(*at(v)) == 0 {
 				return nil
 			}
 			seq := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
 			for _, c := range *at(v) {
-				seq.Content = append(seq.Content, scalar("!!str", c.String()))
+				seq.Content = append(seq.Content, strictyaml.Scalar("!!str", c.String()))
 			}
 			return seq
 		}}
 }
 
-func (d *decoder) class(k string, n *yaml.Node, v *ClassID) bool {
-	if !d.kind(k, n, yaml.ScalarNode) {
+func class(d *decoder, k string, n *yaml.Node, v *ClassID) bool {
+	if !d.Is(k, n, yaml.ScalarNode) {
 		return false
 	}
 	c, ok := ParseClassID(n.Value)
 	if !ok {
-		d.fail(RuleValue, n.Line, k, "%q is no class: it takes two hexadecimal numbers, as tc prints them (1:1a)", bounded(n.Value))
+		d.Fail(strictyaml.Kind(RuleValue), n.Line, k, "%q is no class: it takes two hexadecimal numbers, as tc prints them (1:1a)", bounded(n.Value))
 		return false
 	}
 	*v = c

@@ -59,7 +59,7 @@ func (k *checker) failPair(rule Rule, line int, subject, other string, otherLine
 
 func (k *checker) system() {
 	s := k.c.System
-	line := k.c.given.line("system-name", 0)
+	line := k.c.given.Line("system-name", 0)
 	if len(s) > maxSystem || !printable(s) {
 		k.fail(RuleSystem, line, "system-name", "%q is not up to %d printable ASCII characters", bounded(s), maxSystem)
 	}
@@ -67,18 +67,18 @@ func (k *checker) system() {
 
 func (k *checker) control() {
 	s := k.c.ControlSocket
-	if s == "" && !k.c.given.zero("control-socket") || s == NoControlSocket {
+	if s == "" && !k.c.given.Has("control-socket") || s == NoControlSocket {
 		return
 	}
 	if len(s) > MaxControlSocket || hasControl(s) || !filepath.IsAbs(s) {
-		k.fail(RuleControl, k.c.given.line("control-socket", 0), "control-socket", "%q is not an absolute path of up to %d bytes, nor %s", bounded(s), MaxControlSocket, NoControlSocket)
+		k.fail(RuleControl, k.c.given.Line("control-socket", 0), "control-socket", "%q is not an absolute path of up to %d bytes, nor %s", bounded(s), MaxControlSocket, NoControlSocket)
 	}
 }
 
 func (k *checker) file(f *FileID) {
 	name := fileName(f.ID)
-	line := func(key string) int { return f.given.line(key, f.Line) }
-	if !f.given.bad("id") {
+	line := func(key string) int { return f.given.Line(key, f.Line) }
+	if !f.given.Bad("id") {
 		if k.id(name, f.ID, line("id")) {
 			if first, ok := k.files[f.ID]; ok {
 				k.failPair(RuleDuplicateID, line("id"), name, "the first", first.Line, "the id is given twice")
@@ -91,19 +91,19 @@ func (k *checker) file(f *FileID) {
 	}
 	k.description(name, f.Description, line("description"))
 	switch {
-	case f.given.bad("location"):
+	case f.given.Bad("location"):
 	case f.Location == "":
 		k.fail(RuleLocation, line("location"), name, "location is missing: it takes the directory below which %s/ and %s/ are made", CollectDir, ArchiveDir)
 	case len(f.Location) > maxDirPath || hasControl(f.Location):
 		k.fail(RuleLocation, line("location"), name, "location %q is longer than %d bytes or has control characters", bounded(f.Location), maxDirPath)
 	}
-	if b := f.BackupLocation; !f.given.bad("backup-location") {
+	if b := f.BackupLocation; !f.given.Bad("backup-location") {
 		switch {
 		case len(b) > maxDirPath || hasControl(b):
 			k.fail(RuleLocation, line("backup-location"), name, "backup-location %q is longer than %d bytes or has control characters", bounded(b), maxDirPath)
-		case b == "" && f.given.zero("backup-location"):
+		case b == "" && f.given.Has("backup-location"):
 			k.fail(RuleLocation, line("backup-location"), name, "backup-location is empty; leave it out if there is none")
-		case b != "" && !f.given.bad("location") && filepath.Clean(b) == filepath.Clean(f.Location):
+		case b != "" && !f.given.Bad("location") && filepath.Clean(b) == filepath.Clean(f.Location):
 			k.fail(RuleBackup, line("backup-location"), name, "backup-location and location are both %q", bounded(b))
 		}
 	}
@@ -133,20 +133,20 @@ var units = map[time.Duration]string{time.Minute: "minutes", time.Hour: "hours"}
 
 // duration fills in a default and checks the range of a duration in whole units.
 func (k *checker) duration(rule Rule, subject, key string, d *time.Duration, g given, objectLine int, def, least, most, unit time.Duration) {
-	if g.bad(key) {
+	if g.Bad(key) {
 		*d = def
 		return
 	}
-	if *d == 0 && !g.zero(key) {
+	if *d == 0 && !g.Has(key) {
 		*d = def
 		return
 	}
 	if *d < least || *d > most {
-		k.fail(rule, g.line(key, objectLine), subject, "%s %s is outside %d–%d %s", key, inUnits(*d, unit), least/unit, most/unit, units[unit])
+		k.fail(rule, g.Line(key, objectLine), subject, "%s %s is outside %d–%d %s", key, inUnits(*d, unit), least/unit, most/unit, units[unit])
 		return
 	}
 	if *d%unit != 0 {
-		k.fail(rule, g.line(key, objectLine), subject, "%s %v is not a whole number of %s", key, *d, units[unit])
+		k.fail(rule, g.Line(key, objectLine), subject, "%s %v is not a whole number of %s", key, *d, units[unit])
 	}
 }
 
@@ -160,8 +160,8 @@ func inUnits(d, unit time.Duration) string {
 
 func (k *checker) policy(p *AccountingPolicy) {
 	name := policyName(p.ID)
-	line := func(key string) int { return p.given.line(key, p.Line) }
-	if p.given.bad("id") {
+	line := func(key string) int { return p.given.Line(key, p.Line) }
+	if p.given.Bad("id") {
 		name = "accounting-policy"
 	} else if k.id(name, p.ID, line("id")) {
 		if first, ok := k.policies[p.ID]; ok {
@@ -188,7 +188,7 @@ func (k *checker) policy(p *AccountingPolicy) {
 	k.duration(RuleInterval, name, "collection-interval", &p.CollectionInterval, p.given, p.Line, interval, least, MaxInterval, time.Minute)
 	k.logMemory(p, name)
 	switch {
-	case p.given.bad("to"):
+	case p.given.Bad("to"):
 	case p.To == 0 && !p.Shutdown:
 		k.fail(RuleToMissing, line("to"), name, "it has no destination: to takes \"file N\" or \"no-file\"")
 	case p.To != 0 && p.To != NoFile && k.files[int(p.To)] == nil:
@@ -199,14 +199,14 @@ func (k *checker) policy(p *AccountingPolicy) {
 // logMemory checks the size of the log-memory, which is 0 without one.
 func (k *checker) logMemory(p *AccountingPolicy, name string) {
 	const key = "log-memory-size"
-	line := p.given.line(key, p.Line)
+	line := p.given.Line(key, p.Line)
 	switch {
-	case p.given.bad(key) || p.given.bad("log-memory"):
+	case p.given.Bad(key) || p.given.Bad("log-memory"):
 	case !p.LogMemory:
-		if p.LogMemorySize != 0 || p.given.zero(key) {
+		if p.LogMemorySize != 0 || p.given.Has(key) {
 			k.fail(RuleLogMemory, line, name, "%s without log-memory", key)
 		}
-	case p.LogMemorySize == 0 && !p.given.zero(key):
+	case p.LogMemorySize == 0 && !p.given.Has(key):
 		p.LogMemorySize = MaxLogMemory
 	case p.LogMemorySize < 1 || p.LogMemorySize > MaxLogMemory:
 		k.fail(RuleLogMemory, line, name, "%s %d is outside 1–%d KiB", key, p.LogMemorySize, MaxLogMemory)
@@ -220,15 +220,15 @@ func fileName(id int) string { return fmt.Sprintf("file-id %d", id) }
 // record checks the record of a policy and sets its type. It returns nil if the
 // record is not known.
 func (k *checker) record(p *AccountingPolicy, name string) *record.Definition {
-	line := p.given.line("record", p.Line)
+	line := p.given.Line("record", p.Line)
 	if p.Record == "" {
-		if !p.given.bad("record") {
+		if !p.given.Bad("record") {
 			k.noRecord(p, name, line)
 		}
 		return nil
 	}
 	if p.Default && isLSP(p.Record) {
-		k.fail(RuleDefaultLSP, p.given.line("default", p.Line), name, "record %s: LDP and RSVP records cannot be in a default policy", p.Record)
+		k.fail(RuleDefaultLSP, p.given.Line("default", p.Line), name, "record %s: LDP and RSVP records cannot be in a default policy", p.Record)
 	}
 	def, ok := k.cat.Lookup(p.Record)
 	if !ok {
@@ -246,18 +246,18 @@ func (k *checker) record(p *AccountingPolicy, name string) *record.Definition {
 	} else if knownSource(k.c.Source.Kind) && !k.rows.collects(def) {
 		k.fail(RuleRecordSource, line, name, "source %s cannot collect record %s: %s", k.c.Source.Kind, def.Name, k.rows.why())
 	}
-	if p.Type == 0 && !p.given.bad("type") {
+	if p.Type == 0 && !p.given.Bad("type") {
 		p.Type = t
 	}
 	if p.Default && t == SAA {
-		k.fail(RuleDefaultSAA, p.given.line("default", p.Line), name, "record %s: an SAA test names its policy, there is no default policy for tests", def.Name)
+		k.fail(RuleDefaultSAA, p.given.Line("default", p.Line), name, "record %s: an SAA test names its policy, there is no default policy for tests", def.Name)
 	}
 	return def
 }
 
 func (k *checker) noRecord(p *AccountingPolicy, name string, line int) {
 	if p.Default {
-		k.fail(RuleDefaultRecord, p.given.line("default", p.Line), name, "it has no record: a record must be set before default")
+		k.fail(RuleDefaultRecord, p.given.Line("default", p.Line), name, "it has no record: a record must be set before default")
 	} else if !p.Shutdown {
 		k.fail(RuleRecordMissing, line, name, "it has no record")
 	}
@@ -286,12 +286,12 @@ func (k *checker) between() {
 		p := &k.c.Policies[i]
 		name := policyName(p.ID)
 		if first, ok := byRecord[p.Record]; ok {
-			k.failPair(RuleRecordTwice, p.given.line("record", p.Line), name, policyName(first.ID), first.Line, "record %s is that of %s already; a record name serves one policy", p.Record, policyName(first.ID))
+			k.failPair(RuleRecordTwice, p.given.Line("record", p.Line), name, policyName(first.ID), first.Line, "record %s is that of %s already; a record name serves one policy", p.Record, policyName(first.ID))
 		} else if p.Record != "" {
 			byRecord[p.Record] = p
 		}
 		if first, ok := byFile[p.To]; ok {
-			k.failPair(RuleFileShared, p.given.line("to", p.Line), name, policyName(first.ID), first.Line, "%s is that of %s already; a file-id serves one policy", p.To, policyName(first.ID))
+			k.failPair(RuleFileShared, p.given.Line("to", p.Line), name, policyName(first.ID), first.Line, "%s is that of %s already; a file-id serves one policy", p.To, policyName(first.ID))
 		} else if p.To > 0 {
 			byFile[p.To] = p
 		}
@@ -299,7 +299,7 @@ func (k *checker) between() {
 			continue
 		}
 		if first, ok := byType[p.Type]; ok {
-			k.failPair(RuleDefaultTwice, p.given.line("default", p.Line), name, policyName(first.ID), first.Line, "%s is the default policy of type %s already; a type has one", policyName(first.ID), p.Type)
+			k.failPair(RuleDefaultTwice, p.given.Line("default", p.Line), name, policyName(first.ID), first.Line, "%s is the default policy of type %s already; a type has one", policyName(first.ID), p.Type)
 		} else {
 			byType[p.Type] = p
 		}

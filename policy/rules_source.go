@@ -14,13 +14,13 @@ func knownSource(kind string) bool { return slices.Contains(sourceKinds, kind) }
 // and none of another kind.
 func (k *checker) source() {
 	s := &k.c.Source
-	if s.Kind == "" && !s.given.bad("kind") {
+	if s.Kind == "" && !s.given.Bad("kind") {
 		s.Kind = SourceLinux
 	}
 	k.rows = newRowFinder(s.Kind)
-	line := func(key string) int { return s.given.line(key, s.Line) }
+	line := func(key string) int { return s.given.Line(key, s.Line) }
 	if !knownSource(s.Kind) {
-		if !s.given.bad("kind") {
+		if !s.given.Bad("kind") {
 			k.fail(RuleSource, line("kind"), "source", "kind %q is none of %s", bounded(s.Kind), strings.Join(sourceKinds, ", "))
 		}
 		return
@@ -37,7 +37,7 @@ func (k *checker) source() {
 		{"profile", SourceReplay, s.Profile != ""},
 		{"loop", SourceReplay, s.Loop},
 	} {
-		zero := own.key != "loop" && s.given.zero(own.key) // loop: false says nothing
+		zero := own.key != "loop" && s.given.Has(own.key) // loop: false says nothing
 		if own.kind != s.Kind && (own.set || zero) {
 			k.fail(RuleSource, line(own.key), subject, "%s belongs to source %s", own.key, own.kind)
 		}
@@ -59,7 +59,7 @@ func (k *checker) source() {
 // recording checks the paths of a replay. Whether they are there is seen when
 // the source is made.
 func (k *checker) recording(s *SourceConfig, subject string, line func(string) int) {
-	if len(s.Path) == 0 && !s.given.bad("path") {
+	if len(s.Path) == 0 && !s.given.Bad("path") {
 		k.fail(RuleSource, line("path"), subject, "path is missing: it takes the directory or the files of the recording")
 	}
 	for _, path := range s.Path {

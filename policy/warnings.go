@@ -73,9 +73,9 @@ func (w *warner) policy(p *AccountingPolicy) {
 	case w.s.discovers(p.Type):
 		// its objects are those of the recording
 	case p.Shutdown && n > 0:
-		w.fail(WarnPolicyShutdown, p.given.line("shutdown", p.Line), policyName(p.ID), "it is shut down, so nothing is collected for its %s", count(n, "object"))
+		w.fail(WarnPolicyShutdown, p.given.Line("shutdown", p.Line), policyName(p.ID), "it is shut down, so nothing is collected for its %s", count(n, "object"))
 	case !p.Shutdown && n == 0 && p.Default:
-		w.fail(WarnPolicyEmpty, p.given.line("default", p.Line), policyName(p.ID), "it collects nothing: it is the default of type %s, and no %s without a policy collects statistics", p.Type, p.Type.Object())
+		w.fail(WarnPolicyEmpty, p.given.Line("default", p.Line), policyName(p.ID), "it collects nothing: it is the default of type %s, and no %s without a policy collects statistics", p.Type, p.Type.Object())
 	case !p.Shutdown && n == 0:
 		w.fail(WarnPolicyEmpty, p.Line, policyName(p.ID), "it collects nothing: no %s that collects statistics names it", p.Type.Object())
 	}
@@ -94,11 +94,11 @@ func (w *warner) file(f *FileID, p *AccountingPolicy) {
 		return
 	}
 	if f.Rollover < p.CollectionInterval {
-		w.failPair(WarnRolloverShort, f.given.line("rollover", f.Line), name, policyName(p.ID), p.Line,
+		w.failPair(WarnRolloverShort, f.given.Line("rollover", f.Line), name, policyName(p.ID), p.Line,
 			"rollover %s minutes is shorter than the interval of %s minutes of %s: every file has one collection", inUnits(f.Rollover, time.Minute), inUnits(p.CollectionInterval, time.Minute), policyName(p.ID))
 	}
 	if f.Retention < 2*f.Rollover {
-		w.fail(WarnRetentionShort, f.given.line("retention", f.given.line("rollover", f.Line)), name,
+		w.fail(WarnRetentionShort, f.given.Line("retention", f.given.Line("rollover", f.Line)), name,
 			"retention %s is shorter than twice the rollover of %s: a collector of files that stays away for that long loses some", short(f.Retention), short(f.Rollover))
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -54,6 +55,9 @@ func (d *Decoder) Problems() []Problem {
 	slices.SortStableFunc(d.problems, func(a, b Problem) int { return cmp.Compare(a.Line, b.Line) })
 	return d.problems
 }
+
+// Mistakes is how many there are so far.
+func (d *Decoder) Mistakes() int { return len(d.problems) }
 
 // Fail adds a mistake.
 func (d *Decoder) Fail(kind Kind, line int, key, format string, a ...any) {
@@ -100,23 +104,11 @@ func (d *Decoder) syntax(err error) {
 
 // Bounded cuts a text of somebody else to what a message can hold.
 func Bounded(s string) string {
-	const most = 80
+	const most = 256
 	if len(s) <= most {
 		return s
 	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
-}
-
-// Key is one key of a mapping that is read into a T: how it is read and how it
-// is documented.
-type Key[T any] struct {
-	Name    string
-	Type    string // the kind of value, for people
-	Limits  string // the range of the value, "" for none
-	Default string
-	Doc     string
-	// Set reads the value; false if it could not, after it said why.
-	Set func(d *Decoder, k string, n *yaml.Node, v *T) bool
+	return s[:most] + "…"
 }
 
 // Given tells where the keys of a mapping stood.
@@ -136,11 +128,15 @@ func (g Given) Line(key string, object int) int {
 	return object
 }
 
-// Has tells whether the key stands in the text, with a value that was read.
+// Has tells whether the key stands in the text, with a value that was read. A
+// zero value is a mistake there, and in a Go struct it means the default.
 func (g Given) Has(key string) bool {
 	s, ok := g[key]
 	return ok && !s.Bad
 }
+
+// Bad tells whether the value was refused already: one mistake, one message.
+func (g Given) Bad(key string) bool { return g[key].Bad }
 
 // Decode reads a mapping into v and returns where its keys stood, nil if it is
 // no mapping.
@@ -296,6 +292,50 @@ func (d *Decoder) Integer(k string, n *yaml.Node, least, most int, v *int) bool 
 	return true
 }
 
+// Number reads a whole number, of whatever size; rules judge it later.
+func (d *Decoder) Number(k string, n *yaml.Node, v *int) bool {
+	return d.Integer(k, n, math.MinInt, math.MaxInt, v)
+}
+
+// Seed reads a whole number of 64 bits.
+func (d *Decoder) Seed(k string, n *yaml.Node, v *uint64) bool {
+	if !d.Is(k, n, yaml.ScalarNode) {
+		return false
+	}
+	i, err := strconv.ParseUint(n.Value, 10, 64)
+	if err != nil {
+		d.Fail(Value, n.Line, k, "%q is not a whole number from 0 to 2^64-1", Bounded(n.Value))
+		return false
+	}
+	*v = i
+	return true
+}
+
+// unitNames are the units that a bare number can have.
+var unitNames = map[time.Duration]string{time.Minute: "minutes", time.Hour: "hours"}
+
+// Units reads a number of a unit, minutes or hours, as devices take them, or one
+// with the suffix m, h or d; rules judge the range later.
+func (d *Decoder) Units(k string, n *yaml.Node, unit time.Duration, v *time.Duration) bool {
+	if !d.Is(k, n, yaml.ScalarNode) {
+		return false
+	}
+	digits, u := n.Value, unit
+	if len(digits) > 1 {
+		if s, ok := suffixes[digits[len(digits)-1]]; ok && s >= time.Minute {
+			digits, u = digits[:len(digits)-1], s
+		}
+	}
+	const most = 1 << 16 // above every range, and in days below an overflow
+	i, err := strconv.Atoi(digits)
+	if err != nil || i > most || i < -most {
+		d.Fail(Value, n.Line, k, "%q is not a number of %s, or one with the unit m, h or d", Bounded(n.Value), unitNames[unit])
+		return false
+	}
+	*v = time.Duration(i) * u
+	return true
+}
+
 // Boolean reads true or false.
 func (d *Decoder) Boolean(k string, n *yaml.Node, v *bool) bool {
 	if !d.Is(k, n, yaml.ScalarNode) {
@@ -362,13 +402,4 @@ func Word[T any](d *Decoder, k string, n *yaml.Node, v *T, parse func(string) (T
 	}
 	*v = t
 	return true
-}
-
-// Table writes the keys as a Markdown table under a heading.
-func Table[T any](b *strings.Builder, title string, keys []Key[T]) {
-	fmt.Fprintf(b, "### %s\n\n| key | value | range | default | meaning |\n|---|---|---|---|---|\n", title)
-	for _, k := range keys {
-		fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s |\n", k.Name, k.Type, cmp.Or(k.Limits, "–"), cmp.Or(k.Default, "none"), k.Doc)
-	}
-	b.WriteString("\n")
 }
