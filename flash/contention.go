@@ -100,7 +100,7 @@ func enough(p *place, plan []retention.Decision, need int64) bool {
 	if unix.Statfs(p.path, &fs) != nil {
 		return true
 	}
-	free := int64(fs.Bavail) * fs.Bsize
+	free := int64(fs.Bavail) * int64(fs.Bsize) // their types differ between systems
 	for _, d := range plan {
 		if free >= need {
 			return true

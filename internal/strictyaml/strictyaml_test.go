@@ -44,7 +44,9 @@ var treeKeys = []Key[tree]{
 		func(s string) (string, bool) { return s, s == "one" || s == "two" }, func(s string) string { return s }).Only("or none"),
 	TextsKey("paths", shape, "Paths.", func(t *tree) *[]string { return &t.Paths }),
 	ListKey("leaves", "leaf", "Leaves.", leafKeys, leaf{Count: 1}, func(t *tree) []leaf { return t.Leaves },
-		func(t *tree, l leaf, line int, _ Given) { t.Leaves, t.lines = append(t.Leaves, l), append(t.lines, line) }),
+		func(t *tree, l leaf, line int, _ Given) {
+			t.Leaves, t.lines = append(t.Leaves, l), append(t.lines, line)
+		}),
 	SectionKey("sub", "A section.", leafKeys, func(t *tree) *leaf { return &t.Sub }, nil),
 }
 
