@@ -32,7 +32,7 @@ type fleetRun struct {
 	mu      sync.Mutex
 	inv     *fleet.Inventory
 	reading map[string]*record.ReaderOptions // of devices that are read in their own way
-	total   map[string]pull.Result           // of the last visit, by device
+	results map[string]pull.Result           // of visits that nobody asked for yet, by device
 }
 
 // loadInventory reads an inventory and completes it with the user's ssh
@@ -120,7 +120,7 @@ func (r *fleetRun) visit(ctx context.Context, d fleet.Device) fleet.Outcome {
 		r.a.pullFailed(time.Now(), d.Target, err)
 	}
 	r.mu.Lock()
-	r.total[d.Name] = result
+	r.results[d.Name] = result
 	r.mu.Unlock()
 	var key *pull.HostKeyError
 	var auth *pull.AuthError
@@ -128,6 +128,15 @@ func (r *fleetRun) visit(ctx context.Context, d fleet.Device) fleet.Outcome {
 		Err: err, Refused: errors.As(err, &key) || errors.As(err, &auth),
 		Oldest: result.Oldest, OldestSeen: result.OldestSeen, Files: result.Count(pull.Stored) + result.Count(pull.Alias),
 	}
+}
+
+// result returns what the visit of a device that has just ended found.
+func (r *fleetRun) result(device string) pull.Result {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	res := r.results[device]
+	delete(r.results, device)
+	return res
 }
 
 // newFleetRun opens the data directory of an inventory and puts it in order.
@@ -148,7 +157,7 @@ func (a *app) newFleetRun(ctx context.Context, file string, rebuild bool) (r *fl
 	if err := a.prepare(ctx, s, rebuild, record.ReaderOptions{}); err != nil {
 		return nil, err
 	}
-	r = &fleetRun{a: a, file: file, store: s, progress: a.progress(), total: map[string]pull.Result{}}
+	r = &fleetRun{a: a, file: file, store: s, progress: a.progress(), results: map[string]pull.Result{}}
 	r.use(inv, reading)
 	return r, a.adopt(ctx, a.pullOptions(s, pull.Target{Device: "archive"}, record.ReaderOptions{}, r.progress))
 }
@@ -228,7 +237,7 @@ func (a *app) pullFleet(ctx context.Context, f pullFlags, names []string) (err e
 	runner := fleet.Runner{Visit: r.visit, OnVisit: func(d fleet.Device, o fleet.Outcome, s fleet.State, _ time.Time, took time.Duration) {
 		states[d.Name] = s
 		line := deviceLine{Device: d.Name, Result: "ok", Seconds: took.Round(time.Millisecond).Seconds()}
-		res := r.total[d.Name]
+		res := r.result(d.Name)
 		line.Listed, line.Stored, line.Bytes = res.Listed, res.Count(pull.Stored)+res.Count(pull.Alias), res.Bytes
 		before := sum.summary
 		sum.pulled(res, o.Err)

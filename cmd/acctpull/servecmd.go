@@ -64,6 +64,7 @@ func (a *app) serve(ctx context.Context, file string, rebuild bool) (err error) 
 	runner := &fleet.Runner{
 		Visit: r.visit,
 		OnVisit: func(d fleet.Device, o fleet.Outcome, s fleet.State, _ time.Time, _ time.Duration) {
+			r.result(d.Name) // every file was told as it came
 			if o.Files > 0 {
 				poke()
 			}
