@@ -3,7 +3,7 @@
 all: fmt test
 
 fmt:
-	gofmt -w cmd event export internal ledger policy pull record retention rollover
+	gofmt -w $$(git ls-files '*.go')
 	go vet ./...
 
 test:
@@ -14,7 +14,7 @@ race:
 
 # Speed, as ratios against a baseline in the same run. Nothing here is a test.
 bench:
-	go test -run '^$$' -bench . -benchtime 3x -timeout 30m ./record ./export ./policy ./retention ./ledger ./pull
+	go test -run '^$$' -bench . -benchtime 3x -timeout 30m ./record ./export ./policy ./flash ./retention ./ledger ./pull ./internal/simdevice
 
 # The generated documents: data dictionary, configuration reference, events, schema.
 docs:
