@@ -345,16 +345,24 @@ func TestReadOnly(t *testing.T) {
 	})
 }
 
-// A card that is taken out: nothing is written into the empty directory below
-// it, and it is used again when it is back.
-func TestUnmounted(t *testing.T) {
+// withCard makes a log that has written one entry to a card at its location cf1,
+// which can be taken out and put back.
+func withCard(t *testing.T, places ...string) (r *rig, card, cf1 string) {
+	t.Helper()
 	root := t.TempDir()
-	card := tmpfs(t, root, "card", "size=128k")
-	cf1 := filepath.Join(root, "cf1")
-	r := newRig(t, root, "cf1", "cf2")
+	card = tmpfs(t, root, "card", "size=128k")
+	cf1 = filepath.Join(root, "cf1")
+	r = newRig(t, root, places...)
 	r.must(os.Mkdir(cf1, 0o750))
 	mount(t, card, cf1, "", unix.MS_BIND, "")
 	r.must(r.write(10))
+	return r, card, cf1
+}
+
+// A card that is taken out: nothing is written into the empty directory below
+// it, and it is used again when it is back.
+func TestUnmounted(t *testing.T) {
+	r, card, cf1 := withCard(t, "cf1", "cf2")
 	foreign := fill(t, cf1, 0)
 	r.wait(5 * time.Minute)
 	r.must(r.write(20_000)) // to the backup
@@ -386,13 +394,7 @@ func TestUnmounted(t *testing.T) {
 // A card that is pulled while a file on it is open: what was committed is
 // recovered when it is back and the log is cleared.
 func TestPulledWhileOpen(t *testing.T) {
-	root := t.TempDir()
-	card := tmpfs(t, root, "card", "size=128k")
-	cf1 := filepath.Join(root, "cf1")
-	r := newRig(t, root, "cf1")
-	r.must(os.Mkdir(cf1, 0o750))
-	mount(t, card, cf1, "", unix.MS_BIND, "")
-	r.must(r.write(10))
+	r, card, cf1 := withCard(t, "cf1")
 	r.must(unix.Unmount(cf1, unix.MNT_DETACH))
 	r.wait(time.Minute)
 	err := r.write(10)

@@ -125,7 +125,7 @@ func (r *fleetRun) visit(ctx context.Context, d fleet.Device) fleet.Outcome {
 	var key *pull.HostKeyError
 	var auth *pull.AuthError
 	return fleet.Outcome{
-		Err: err, Refused: errors.As(err, &key) || errors.As(err, &auth),
+		Err: err, Stopped: err != nil && ctx.Err() != nil, Refused: errors.As(err, &key) || errors.As(err, &auth),
 		Oldest: result.Oldest, OldestSeen: result.OldestSeen, Files: result.Count(pull.Stored) + result.Count(pull.Alias),
 	}
 }

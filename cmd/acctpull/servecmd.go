@@ -93,9 +93,6 @@ func (a *app) serve(ctx context.Context, file string, rebuild bool) (err error) 
 			}
 		},
 	})
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
-		err = nil // what was stopped goes on at the next start
-	}
 	return errors.Join(err, r.remember(runner.States()))
 }
 
@@ -125,6 +122,9 @@ func (r *fleetRun) exportAsTheyCome(ctx context.Context, pending <-chan struct{}
 		case <-pending:
 		}
 		ex, err := r.export(ctx)
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return nil // what was stopped goes on at the next start
+		}
 		if err != nil {
 			return err
 		}

@@ -294,15 +294,6 @@ func (f *Fleet) Match(pattern string) ([]*Device, error) {
 	return found, nil
 }
 
-// SetFaults replaces the faults of the devices that match a pattern.
-func (f *Fleet) SetFaults(pattern string, faults Faults) error {
-	devices, err := f.Match(pattern)
-	for _, d := range devices {
-		d.SetFaults(faults)
-	}
-	return err
-}
-
 // Truth is the Truth of device i.
 func (f *Fleet) Truth(i int) (Truth, error) { return f.devices[i].Truth() }
 

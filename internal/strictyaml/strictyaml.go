@@ -389,17 +389,3 @@ func Span(v time.Duration) string {
 	}
 	return strconv.FormatInt(int64(v/time.Second), 10) + "s"
 }
-
-// Word reads one of a few words.
-func Word[T any](d *Decoder, k string, n *yaml.Node, v *T, parse func(string) (T, bool), words string) bool {
-	if !d.Is(k, n, yaml.ScalarNode) {
-		return false
-	}
-	t, ok := parse(n.Value)
-	if !ok {
-		d.Fail(Value, n.Line, k, "%q is none of %s", Bounded(n.Value), words)
-		return false
-	}
-	*v = t
-	return true
-}

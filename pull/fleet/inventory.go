@@ -29,13 +29,9 @@ const (
 	MaxDevices         = 200_000
 )
 
-// The life of a file on a device whose own settings nobody gave and nobody
-// could learn yet: those of a device in its default configuration (7210 SAS,
-// "Log Files": rollover 1440 minutes, retention 12 hours).
-const (
-	DefaultRollover  = 1440 * time.Minute
-	DefaultRetention = 12 * time.Hour
-)
+// DefaultRetention is that of a device whose own settings nobody gave and nobody
+// could learn yet (7210 SAS, "Log Files").
+const DefaultRetention = 12 * time.Hour
 
 // Inventory is the configuration of the pull service.
 type Inventory struct {
@@ -263,10 +259,11 @@ func oneSecret(what string, s pull.Secret) error {
 	return nil
 }
 
-// Life is how long a closed file stays on the device at the least: what nobody
-// gave is taken to be the device's default. The shorter of the two rules is
-// used: creation + retention counts from the creation of the file, which was
-// rollover before it was closed.
+// Life is how long a closed file stays on the device at the least by the
+// inventory. The shorter of the two rules is used: creation + retention counts
+// from the creation of the file, which was rollover before it was closed. It is
+// half of the retention at the least, or no schedule could keep up with a
+// rollover as long as the retention.
 func (d Device) Life() time.Duration {
 	retention := cmp.Or(d.Retention, DefaultRetention)
 	return max(retention-min(d.Rollover, retention/2), retention/2)

@@ -106,7 +106,7 @@ var groupKeys = []strictyaml.Key[settings]{
 			v.cron, v.every = c, 0
 			return true
 		}},
-	{Name: "rollover", Type: "time", Limits: span(5*time.Minute, 10080*time.Minute), Default: "learned, or 1d", Doc: "The rollover of the device's file-ids. With `retention` it gives the time until a file is lost.",
+	{Name: "rollover", Type: "time", Limits: span(5*time.Minute, 10080*time.Minute), Default: "0s", Doc: "The rollover of the device's file-ids; the longest if they differ. With `retention` it gives the time until a file is lost.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool {
 			return d.Duration(k, n, 5*time.Minute, 10080*time.Minute, &v.rollover)
 		}},

@@ -33,6 +33,9 @@ type State struct {
 type Outcome struct {
 	// Err is why it failed, nil if it was good.
 	Err error
+	// Stopped says that we ended it: that says nothing about the device, and
+	// its state stays as it was.
+	Stopped bool
 	// Refused says that the host key or the login was refused: trying again
 	// soon would change nothing, and may lock an account.
 	Refused bool
@@ -45,6 +48,9 @@ type Outcome struct {
 
 // Note returns the state after a visit that began at began. It is pure.
 func (s State) Note(o Outcome, began time.Time) State {
+	if o.Stopped {
+		return s
+	}
 	s.Tried = began
 	if o.Err != nil {
 		s.Failures++

@@ -119,6 +119,9 @@ func TestNoteLearns(t *testing.T) {
 	if s.Learned != 0 {
 		t.Fatal("learned from a file that is still there")
 	}
+	if got := s.Note(Outcome{Err: errors.New("stopped"), Stopped: true}, day.Add(90*time.Minute)); got != s {
+		t.Fatalf("a visit that we ended changed %+v to %+v", s, got)
+	}
 	s = s.Note(Outcome{Err: errors.New("down")}, day.Add(2*time.Hour))
 	if s.Failures != 1 || !s.Good.Equal(day.Add(time.Hour)) || s.Oldest != "a" {
 		t.Fatalf("%+v", s)
