@@ -242,9 +242,10 @@ func (e *Error) Hint() string {
 // a time may work on a location.
 type Collector struct {
 	o      Options
-	hooks  sync.Mutex // one hook at a time
-	reload lock       // held while the configuration changes, and while it is closed
-	files  sync.Mutex // one baseline file at a time
+	hooks  sync.Mutex         // one hook at a time
+	reload lock               // held while the configuration changes, and while it is closed
+	files  sync.Mutex         // one baseline file at a time
+	first  map[objectKey]bool // the objects of the first configuration
 
 	mu      sync.Mutex // held while what follows is looked at
 	set     *Set
@@ -274,7 +275,7 @@ func NewCollector(o Options) (*Collector, error) {
 		o.Minute = time.Minute
 	}
 	c := &Collector{
-		o: o, reload: newLock(), set: o.Set, series: map[record.Name]*series{},
+		o: o, reload: newLock(), set: o.Set, first: o.Set.keys(), series: map[record.Name]*series{},
 		past: map[int]Status{}, left: map[int]FileID{},
 	}
 	c.o.Set = nil // it may be large and is replaced by the next one

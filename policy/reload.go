@@ -289,7 +289,7 @@ func (c *Collector) remove(keys []objectKey, steps []step) error {
 			}
 			series := c.seriesOf(home.Policy.Record)
 			series.forget(keys...)
-			if err := series.save(); err != nil {
+			if err := series.saveGone(home); err != nil {
 				errs = append(errs, &Error{Op: opBaselines, Policy: s.id, Err: err})
 			}
 		}

@@ -25,6 +25,8 @@ func TestReconfigureProof(t *testing.T) {
 	}
 	first := rand.Uint64N(1 << 32)
 
+	runModel(t, 966743196) // an object left and came back, with restarts between
+
 	var total modelCount
 	for i := range seeds {
 		total.add(runModel(t, first+uint64(i)))

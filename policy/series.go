@@ -24,6 +24,7 @@ type series struct {
 	known bool               // what dir held is in base
 	dirty bool               // base is not in dir
 	stale map[string]bool    // where a copy lies that is out of date
+	first map[objectKey]bool // the objects that were configured when the program began
 	files *sync.Mutex
 }
 
@@ -33,10 +34,19 @@ func (c *Collector) seriesOf(name record.Name) *series {
 	defer c.mu.Unlock()
 	s := c.series[name]
 	if s == nil {
-		s = &series{record: name, places: map[*record.RowSet]*rowPlaces{}, finals: map[objectKey]int{}, base: baselines{}, gone: map[objectKey]bool{}, stale: map[string]bool{}, files: &c.files}
+		s = &series{record: name, places: map[*record.RowSet]*rowPlaces{}, finals: map[objectKey]int{}, base: baselines{}, gone: map[objectKey]bool{}, stale: map[string]bool{}, first: c.first, files: &c.files}
 		c.series[name] = s
 	}
 	return s
+}
+
+// keys returns the identities of all objects of the set.
+func (s *Set) keys() map[objectKey]bool {
+	keys := make(map[objectKey]bool, len(s.c.Objects))
+	for i := range s.c.Objects {
+		keys[keyOf(&s.c.Objects[i])] = true
+	}
+	return keys
 }
 
 func (s *series) placesOf(set *record.RowSet) *rowPlaces {
@@ -276,7 +286,11 @@ func (s *series) load(plan Plan) error {
 		}
 	}
 	for k, b := range found {
-		if mine := s.base[k]; !s.gone[k] && (mine == nil || mine.at.Before(b.at)) {
+		if s.gone[k] || !s.known && !s.first[k] {
+			s.dirty = true // what left the configuration, also while no program ran
+			continue
+		}
+		if mine := s.base[k]; mine == nil || mine.at.Before(b.at) {
 			s.base[k] = b
 		}
 	}
@@ -288,6 +302,16 @@ func (s *series) load(plan Plan) error {
 	s.dirty = s.dirty || s.known || len(found) != len(s.base)
 	s.dir, s.known = dir, true
 	return nil
+}
+
+// saveGone makes durable also what was forgotten before the baselines were read.
+func (s *series) saveGone(plan Plan) error {
+	if len(s.gone) > 0 {
+		if err := s.load(plan); err != nil {
+			return err
+		}
+	}
+	return s.save()
 }
 
 // save makes the baselines durable if they have changed.

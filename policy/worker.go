@@ -321,7 +321,7 @@ func (w *worker) close() error {
 	defer w.busy.unlock()
 	w.end()
 	w.forget()
-	return errors.Join(w.series.save(), w.out.close(time.Now()))
+	return errors.Join(w.series.saveGone(w.plan), w.out.close(time.Now()))
 }
 
 // end ends the worker. The caller holds busy.
