@@ -152,7 +152,7 @@ func (a *app) exporter(s *store, reading record.ReaderOptions, of readerOf, p *p
 		Identify:   identify,
 		Version:    buildVersion(),
 		Hooks: export.Hooks{
-			OnFile:     func(r export.FileResult) { done.add(r); a.exportedFile(time.Now(), r) },
+			OnFile:     func(r export.FileResult) { done.add(r); a.exportedFile(a.pace.clock.Now(), r) },
 			OnOverflow: func(o export.Overflow) { done.overflow[overflowKey{o.Device, o.File, o.Record}]++ },
 			OnProgress: func(files int, records int64) {
 				p.set("exporting: %d files, %d records", done.batches+files, done.records+records)
@@ -183,16 +183,16 @@ func (a *app) exportPending(ctx context.Context, s *store, reading record.Reader
 		return done, err
 	}
 	for {
-		batch, ok, err := s.ledger.PlanBatch(ctx, time.Now(), batchFiles, batchBytes)
+		batch, ok, err := s.ledger.PlanBatch(ctx, a.pace.clock.Now(), batchFiles, batchBytes)
 		if err != nil || !ok {
-			a.overflowEvents(time.Now(), done)
+			a.overflowEvents(a.pace.clock.Now(), done)
 			return done, err
 		}
 		result, err := x.Run(ctx, batch)
 		if err != nil {
 			return done, err
 		}
-		if err := s.ledger.FinishBatch(ctx, time.Now(), batch.ID, result.Outputs, result.Inputs); err != nil {
+		if err := s.ledger.FinishBatch(ctx, a.pace.clock.Now(), batch.ID, result.Outputs, result.Inputs); err != nil {
 			return done, err
 		}
 		done.outputs = append(done.outputs, result.Outputs...)
@@ -279,7 +279,7 @@ func (a *app) rebuild(ctx context.Context, s *store) error {
 	all := slices.SortedFunc(maps.Values(rows), func(x, y ledger.Row) int {
 		return strings.Compare(x.Device+"\x00"+x.Name+"\x00"+x.SHA256, y.Device+"\x00"+y.Name+"\x00"+y.SHA256)
 	})
-	if err := s.ledger.Import(ctx, time.Now(), all, outputs); err != nil {
+	if err := s.ledger.Import(ctx, a.pace.clock.Now(), all, outputs); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.stderr, "acctpull: ledger rebuilt: %d files, %d outputs\n", len(all), len(outputs))

@@ -15,7 +15,7 @@ import (
 // pullHooks turns what happens on one device into events and progress.
 func (a *app) pullHooks(t pull.Target, p *progress) pull.Hooks {
 	return pull.Hooks{
-		OnFile: func(f pull.File) { a.pulledFile(time.Now(), f) },
+		OnFile: func(f pull.File) { a.pulledFile(a.pace.clock.Now(), f) },
 		OnProgress: func(n pull.Progress) {
 			p.set("%s: %d of %d files, %s of %s", describeTarget(t), n.Files, n.FilesTotal, size(n.Bytes), size(n.BytesTotal))
 		},

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -73,7 +72,7 @@ func (a *app) export(ctx context.Context, f exportFlags, args []string) (err err
 	if err := a.prepare(ctx, s, f.rebuild, reading); err != nil {
 		return err
 	}
-	added, err := s.ledger.AddLocal(ctx, time.Now(), inputs)
+	added, err := s.ledger.AddLocal(ctx, a.pace.clock.Now(), inputs)
 	if err != nil {
 		return err
 	}

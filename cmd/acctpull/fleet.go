@@ -108,7 +108,7 @@ func (r *fleetRun) readerOf(device string) *record.ReaderOptions {
 }
 
 // visit pulls one device.
-func (r *fleetRun) visit(ctx context.Context, d fleet.Device) fleet.Outcome {
+func (r *fleetRun) visit(ctx context.Context, d fleet.Device, _ fleet.State, _ time.Time) fleet.Outcome {
 	reading := record.ReaderOptions{}
 	if own := r.readerOf(d.Name); own != nil {
 		reading = *own
@@ -117,7 +117,7 @@ func (r *fleetRun) visit(ctx context.Context, d fleet.Device) fleet.Outcome {
 	o.Limits = r.limits
 	result, err := pull.Device(ctx, o, d.Target)
 	if err != nil && ctx.Err() == nil {
-		r.a.pullFailed(time.Now(), d.Target, err)
+		r.a.pullFailed(r.a.pace.clock.Now(), d.Target, err)
 	}
 	r.mu.Lock()
 	r.results[d.Name] = result
@@ -157,7 +157,7 @@ func (a *app) newFleetRun(ctx context.Context, file string, rebuild bool) (r *fl
 	if err := a.prepare(ctx, s, rebuild, record.ReaderOptions{}); err != nil {
 		return nil, err
 	}
-	r = &fleetRun{a: a, file: file, store: s, progress: a.progress(), results: map[string]pull.Result{}}
+	r = &fleetRun{a: a, file: file, store: s, limits: a.pace.limits, progress: a.progress(), results: map[string]pull.Result{}}
 	r.use(inv, reading)
 	return r, a.adopt(ctx, a.pullOptions(s, pull.Target{Device: "archive"}, record.ReaderOptions{}, r.progress))
 }
@@ -182,7 +182,7 @@ func (r *fleetRun) remembered() map[string]fleet.State {
 	path := filepath.Join(r.store.root, memoryFile)
 	states, err := readMemory(path)
 	if err != nil {
-		r.a.events.Emit(event.ConfigRefused(time.Now(), path, "every device is visited at once: "+err.Error()))
+		r.a.events.Emit(event.ConfigRefused(r.a.pace.clock.Now(), path, "every device is visited at once: "+err.Error()))
 	}
 	return states
 }
@@ -234,7 +234,7 @@ func (a *app) pullFleet(ctx context.Context, f pullFlags, names []string) (err e
 	if states == nil {
 		states = map[string]fleet.State{}
 	}
-	runner := fleet.Runner{Visit: r.visit, OnVisit: func(d fleet.Device, o fleet.Outcome, s fleet.State, _ time.Time, took time.Duration) {
+	runner := fleet.Runner{Clock: a.pace.clock, Visit: r.visit, OnVisit: func(d fleet.Device, o fleet.Outcome, s fleet.State, _ time.Time, took time.Duration) {
 		states[d.Name] = s
 		line := deviceLine{Device: d.Name, Result: "ok", Seconds: took.Round(time.Millisecond).Seconds()}
 		res := r.result(d.Name)

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -133,7 +132,7 @@ func (a *app) pull(ctx context.Context, f pullFlags, arg string) (err error) {
 	sum := newSummary(target.Device)
 	result, pullErr := pull.Device(ctx, options, target)
 	if pullErr != nil {
-		a.pullFailed(time.Now(), target, pullErr)
+		a.pullFailed(a.pace.clock.Now(), target, pullErr)
 	}
 	sum.pulled(result, pullErr)
 	if !f.noExport && ctx.Err() == nil {
@@ -206,6 +205,7 @@ func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions,
 		Verify: verifier(reading),
 		Owner:  "acctpull", // the lock on the directory makes us the only one
 		Hooks:  a.pullHooks(t, p),
+		Now:    a.pace.clock.Now,
 		Getenv: func(name string) string { return a.env[name] },
 	}
 }
@@ -213,7 +213,7 @@ func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions,
 // adopt puts archive and ledger in order after a crash.
 func (a *app) adopt(ctx context.Context, o pull.Options) error {
 	recovery, err := pull.Recover(ctx, o)
-	now := time.Now()
+	now := a.pace.clock.Now()
 	for _, f := range append(recovery.Adopted, recovery.Quarantined...) {
 		a.pulledFile(now, f)
 	}

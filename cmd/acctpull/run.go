@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -16,6 +17,7 @@ import (
 	"acctpull/event"
 	"acctpull/internal/durable"
 	"acctpull/pull"
+	"acctpull/pull/fleet"
 )
 
 // Exit codes. They are part of the interface: docs/operations.md lists them.
@@ -38,16 +40,35 @@ type app struct {
 	json           bool // --json: results on stdout and errors on stderr as JSON
 	verbose        bool
 	events         event.Sink
+	pace           pace
+}
+
+// pace is what the pull service goes by. Tests let it run faster.
+type pace struct {
+	clock  fleet.Clock // of schedules, ledger rows and events
+	limits pull.Limits // of one visit
+}
+
+// realPace is that of every run of the program.
+func realPace() pace { return pace{clock: fleet.SystemClock{}} }
+
+// wait waits for a time of the clock; false if ctx ended first.
+func (p *pace) wait(ctx context.Context, d time.Duration) bool {
+	return wait(ctx, p.clock.Until(p.clock.Now().Add(d)))
 }
 
 // run is the whole program but for the process around it.
 func run(ctx context.Context, args, env []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	a := &app{env: envMap(env), stdin: stdin, stdout: stdout, stderr: stderr}
+	a := &app{env: envMap(env), stdin: stdin, stdout: stdout, stderr: stderr, pace: realPace()}
+	return a.run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
 	root := a.rootCommand()
 	root.SetArgs(args)
-	root.SetIn(stdin)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK

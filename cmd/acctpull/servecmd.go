@@ -62,6 +62,7 @@ func (a *app) serve(ctx context.Context, file string, rebuild bool) (err error) 
 	}
 	poke() // what an earlier run stored
 	runner := &fleet.Runner{
+		Clock: a.pace.clock,
 		Visit: r.visit,
 		OnVisit: func(d fleet.Device, o fleet.Outcome, s fleet.State, _ time.Time, _ time.Duration) {
 			r.result(d.Name) // every file was told as it came
@@ -70,7 +71,7 @@ func (a *app) serve(ctx context.Context, file string, rebuild bool) (err error) 
 			}
 		},
 		OnLate: func(d fleet.Device, late time.Duration) {
-			a.events.Emit(event.DeviceLate(time.Now(), d.Name, late.Round(time.Second).String()))
+			a.events.Emit(event.DeviceLate(a.pace.clock.Now(), d.Name, late.Round(time.Second).String()))
 		},
 	}
 	runner.Set(r.inv, func(name string) fleet.State { return states[name] })
@@ -98,7 +99,7 @@ func (a *app) serve(ctx context.Context, file string, rebuild bool) (err error) 
 
 // reload reads the inventory again. A file with a mistake changes nothing.
 func (r *fleetRun) reload(runner *fleet.Runner, states map[string]fleet.State) {
-	now := time.Now()
+	now := r.a.pace.clock.Now()
 	inv, reading, err := r.a.loadInventory(r.file)
 	if err == nil && inv.Data != r.inv.Data {
 		err = fmt.Errorf("data is %s now: another directory needs a restart", inv.Data)
@@ -129,9 +130,9 @@ func (r *fleetRun) exportAsTheyCome(ctx context.Context, pending <-chan struct{}
 			return err
 		}
 		if ex.records > 0 {
-			r.a.events.Emit(event.Exported(time.Now(), len(ex.files), ex.records, len(ex.outputs)))
+			r.a.events.Emit(event.Exported(r.a.pace.clock.Now(), len(ex.files), ex.records, len(ex.outputs)))
 		}
-		if !wait(ctx, exportPause) {
+		if !r.a.pace.wait(ctx, exportPause) {
 			return nil
 		}
 	}
@@ -139,7 +140,7 @@ func (r *fleetRun) exportAsTheyCome(ctx context.Context, pending <-chan struct{}
 
 // rememberNowAndThen writes the states of the devices.
 func (r *fleetRun) rememberNowAndThen(ctx context.Context, runner *fleet.Runner) error {
-	for wait(ctx, rememberEvery) {
+	for r.a.pace.wait(ctx, rememberEvery) {
 		if err := r.remember(runner.States()); err != nil {
 			return err
 		}

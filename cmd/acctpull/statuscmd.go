@@ -88,7 +88,7 @@ func (a *app) status(ctx context.Context, file string, troubledOnly bool, names 
 	if err != nil {
 		return err
 	}
-	now := time.Now()
+	now := a.pace.clock.Now()
 	all := []deviceStatus{}
 	trouble := 0
 	for _, d := range devices {

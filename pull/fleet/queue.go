@@ -44,6 +44,14 @@ type Outcome struct {
 	OldestSeen time.Time
 	// Files is how many files the visit stored.
 	Files int
+	// Known is the state of the device as it is remembered elsewhere, by a
+	// ledger that several nodes share. Nil: it follows from this outcome.
+	Known *State
+	// Held says that no visit took place, because another node has the device
+	// or the bound of its site is reached by all nodes together: it is offered
+	// again at that time, or when its due time comes after it. The zero time
+	// is a visit that took place.
+	Held time.Time
 }
 
 // Note returns the state after a visit that began at began. It is pure.
@@ -176,9 +184,11 @@ type item struct {
 	deadline time.Time
 	running  bool
 	began    time.Time
-	failing  bool  // as it was when the visit became due
-	site     *site // as it was when the visit began
-	gone     bool  // from the inventory, during a visit
+	failing  bool      // as it was when the visit became due
+	site     *site     // as it was when the visit began
+	gone     bool      // from the inventory, during a visit
+	hold     time.Time // no visit before this: another node has it
+	stale    bool      // another item has taken its place
 }
 
 // site bounds the devices of one place.
@@ -231,6 +241,9 @@ func (q *Queue) wait(it *item) {
 	if q.once {
 		it.due = time.Time{}
 	}
+	if it.hold.After(it.due) {
+		it.due = it.hold
+	}
 	heap.Push(&q.waiting, it)
 }
 
@@ -238,7 +251,9 @@ func (q *Queue) wait(it *item) {
 // when to ask again: zero if only the end of a visit can change anything.
 func (q *Queue) Next(now time.Time) (d Device, s State, ok bool, again time.Time) {
 	for len(q.waiting) > 0 && !q.waiting[0].due.After(now) {
-		q.offer(heap.Pop(&q.waiting).(*item))
+		if it := heap.Pop(&q.waiting).(*item); !it.stale {
+			q.offer(it)
+		}
 	}
 	if q.running < q.atOnce {
 		if it := q.pick(); it != nil {
@@ -275,6 +290,8 @@ func (q *Queue) offer(it *item) {
 // pick takes the ready device with the nearest deadline whose site has room.
 func (q *Queue) pick() *item {
 	for {
+		q.ready.trim()
+		q.failing.trim()
 		from := &q.ready
 		switch {
 		case q.failing.Len() == 0:
@@ -316,6 +333,19 @@ func (q *Queue) site(it *item) *site {
 	return s
 }
 
+// Learn replaces what is known of a device: another node visited it. A device
+// that is visited here just now, or that is not in the inventory, is left alone.
+func (q *Queue) Learn(name string, s State) {
+	it := q.items[name]
+	if it == nil || it.running {
+		return
+	}
+	it.stale = true // it stays in its heap until it comes up
+	fresh := &item{dev: it.dev, state: s}
+	q.items[name] = fresh
+	q.wait(fresh)
+}
+
 // Done ends the visit of a device and returns its new state.
 func (q *Queue) Done(name string, o Outcome) State {
 	it := q.items[name]
@@ -328,8 +358,14 @@ func (q *Queue) Done(name string, o Outcome) State {
 		q.runningFailing--
 	}
 	it.site.running--
-	it.state = it.state.Note(o, it.began)
-	if it.gone || q.once {
+	it.hold = o.Held
+	switch {
+	case o.Known != nil:
+		it.state = *o.Known
+	case o.Held.IsZero():
+		it.state = it.state.Note(o, it.began)
+	}
+	if it.gone || q.once && o.Held.IsZero() {
 		delete(q.items, name)
 		q.unblock(it.site)
 		return it.state
@@ -341,7 +377,7 @@ func (q *Queue) Done(name string, o Outcome) State {
 
 // unblock makes the next device of a site ready, if the site has room.
 func (q *Queue) unblock(s *site) {
-	if s.blocked.Len() > 0 && s.running < q.perSite {
+	if s.blocked.trim(); s.blocked.Len() > 0 && s.running < q.perSite {
 		q.offer(heap.Pop(&s.blocked).(*item))
 	}
 }
@@ -388,7 +424,14 @@ func (h *byDeadline) Less(i, j int) bool {
 	return a.dev.Name < b.dev.Name
 }
 func (h *byDeadline) Swap(i, j int) { h.items[i], h.items[j] = h.items[j], h.items[i] }
-func (h *byDeadline) Push(x any)    { h.items = append(h.items, x.(*item)) }
+
+// trim drops what is stale at the top.
+func (h *byDeadline) trim() {
+	for len(h.items) > 0 && h.items[0].stale {
+		heap.Pop(h)
+	}
+}
+func (h *byDeadline) Push(x any) { h.items = append(h.items, x.(*item)) }
 func (h *byDeadline) Pop() any {
 	it := h.items[len(h.items)-1]
 	h.items[len(h.items)-1] = nil

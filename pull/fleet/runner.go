@@ -7,8 +7,25 @@ import (
 	"time"
 )
 
-// Visit is one visit of a device. It has to end soon after ctx does.
-type Visit func(ctx context.Context, d Device) Outcome
+// Visit is one visit of a device, whose state is s, that begins at began. It has
+// to end soon after ctx does.
+type Visit func(ctx context.Context, d Device, s State, began time.Time) Outcome
+
+// Clock is what the schedule goes by.
+type Clock interface {
+	Now() time.Time
+	// Until is how long a timer has to run to end at t.
+	Until(t time.Time) time.Duration
+}
+
+// SystemClock is the clock of this machine.
+type SystemClock struct{}
+
+// Now is time.Now.
+func (SystemClock) Now() time.Time { return time.Now() }
+
+// Until is time.Until.
+func (SystemClock) Until(t time.Time) time.Duration { return time.Until(t) }
 
 // Runner visits the devices of an inventory, for ever or once.
 type Runner struct {
@@ -21,6 +38,8 @@ type Runner struct {
 	// OnLate is called when a visit begins after its deadline, when files
 	// may be lost already, and how late it is. Nil means none.
 	OnLate func(d Device, late time.Duration)
+	// Clock is what the schedule goes by; nil for the clock of this machine.
+	Clock Clock
 
 	mu    sync.Mutex
 	queue *Queue
@@ -42,6 +61,24 @@ func (r *Runner) Set(inv *Inventory, remember func(name string) State) {
 	}
 	r.queue.Set(inv, remember)
 	r.poke()
+}
+
+// Learn tells what another node found on a device.
+func (r *Runner) Learn(name string, s State) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.queue != nil {
+		r.queue.Learn(name, s)
+		r.poke()
+	}
+}
+
+// clock is what the schedule goes by.
+func (r *Runner) clock() Clock {
+	if r.Clock == nil {
+		return SystemClock{}
+	}
+	return r.Clock
 }
 
 // poke makes Run look at the queue again.
@@ -76,7 +113,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		again := r.start(ctx, &visits)
 		r.mu.Unlock()
 		if !again.IsZero() {
-			timer.Reset(time.Until(again))
+			timer.Reset(r.clock().Until(again))
 		}
 	}
 }
@@ -84,7 +121,7 @@ func (r *Runner) Run(ctx context.Context) error {
 // start begins every visit that can begin now, and returns when to look again.
 func (r *Runner) start(ctx context.Context, visits *sync.WaitGroup) time.Time {
 	for ctx.Err() == nil {
-		now := time.Now()
+		now := r.clock().Now()
 		d, s, ok, again := r.queue.Next(now)
 		if !ok {
 			return again
@@ -92,19 +129,19 @@ func (r *Runner) start(ctx context.Context, visits *sync.WaitGroup) time.Time {
 		if late := now.Sub(d.Deadline(s)); late > 0 && !s.Good.IsZero() && r.OnLate != nil {
 			r.OnLate(d, late)
 		}
-		visits.Go(func() { r.visit(ctx, d, now) })
+		visits.Go(func() { r.visit(ctx, d, s, now) })
 	}
 	return time.Time{}
 }
 
 // visit visits one device and tells the queue.
-func (r *Runner) visit(ctx context.Context, d Device, began time.Time) {
-	o := r.Visit(ctx, d)
+func (r *Runner) visit(ctx context.Context, d Device, s State, began time.Time) {
+	o := r.Visit(ctx, d, s, began)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := r.queue.Done(d.Name, o)
-	if r.OnVisit != nil {
-		r.OnVisit(d, o, s, began, time.Since(began))
+	s = r.queue.Done(d.Name, o)
+	if r.OnVisit != nil && o.Held.IsZero() {
+		r.OnVisit(d, o, s, began, r.clock().Now().Sub(began))
 	}
 	r.poke()
 }
@@ -133,22 +170,37 @@ func (r *Runner) Once(ctx context.Context, devices []Device, atOnce, perSite int
 		began time.Time
 	}
 	done := make(chan result)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
+		var again time.Time
 		for ctx.Err() == nil {
-			now := time.Now()
-			d, _, ok, _ := q.Next(now)
+			now := r.clock().Now()
+			d, s, ok, next := q.Next(now)
 			if !ok {
+				again = next
 				break
 			}
-			go func() { done <- result{d, r.Visit(ctx, d), now} }()
+			go func() { done <- result{d, r.Visit(ctx, d, s, now), now} }()
 		}
-		if q.Running() == 0 {
+		stop := ctx.Done()
+		switch {
+		case q.Running() > 0:
+			stop = nil // visits end soon after ctx
+		case again.IsZero():
 			return
 		}
-		res := <-done
-		s := q.Done(res.d.Name, res.o)
-		if r.OnVisit != nil {
-			r.OnVisit(res.d, res.o, s, res.began, time.Since(res.began))
+		if !again.IsZero() {
+			timer.Reset(r.clock().Until(again))
+		}
+		select {
+		case res := <-done:
+			s := q.Done(res.d.Name, res.o)
+			if r.OnVisit != nil && res.o.Held.IsZero() {
+				r.OnVisit(res.d, res.o, s, res.began, r.clock().Now().Sub(res.began))
+			}
+		case <-timer.C:
+		case <-stop:
 		}
 	}
 }

@@ -18,7 +18,7 @@ func TestRunner(t *testing.T) {
 		visits := map[string]int{}
 		late := 0
 		r := &Runner{
-			Visit: func(ctx context.Context, d Device) Outcome {
+			Visit: func(ctx context.Context, d Device, _ State, _ time.Time) Outcome {
 				mu.Lock()
 				first := visits[d.Name] == 0
 				mu.Unlock()
@@ -88,7 +88,7 @@ func TestOnce(t *testing.T) {
 		began := time.Now()
 		n := 0
 		r := &Runner{
-			Visit: func(ctx context.Context, d Device) Outcome {
+			Visit: func(ctx context.Context, d Device, _ State, _ time.Time) Outcome {
 				time.Sleep(time.Second)
 				if d.Name == "d03" {
 					return Outcome{Err: errors.New("down")}
