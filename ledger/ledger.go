@@ -48,12 +48,14 @@ const chunk = 1000
 // file. The zero value is not usable; call Open.
 type Ledger struct {
 	path string
+	file string  // the absolute path of the file
 	w    *sql.DB // one connection, the only writer of this process
 	r    *sql.DB // read only connections
 	st   statements
 
 	mu     sync.Mutex
 	failed error // the first fatal error; all later calls return it
+	wrote  bool  // the seal is off, see unseal
 }
 
 // Open opens the ledger file at path and creates it with mode 0600 if there is
@@ -84,6 +86,7 @@ func open(ctx context.Context, path string) (l *Ledger, err error) {
 	if err := prepareFile(ctx, abs); err != nil {
 		return l, err
 	}
+	l.file = abs
 	if l.w, err = sql.Open("sqlite", dataSource(abs, writer())); err != nil {
 		return l, err
 	}
@@ -142,6 +145,9 @@ func (l *Ledger) close() error {
 	if l.w != nil {
 		err = errors.Join(err, l.w.Close())
 	}
+	if err == nil {
+		err = l.seal()
+	}
 	return err
 }
 
@@ -176,6 +182,9 @@ func (l *Ledger) query(ctx context.Context, query string, args ...any) (*sql.Row
 func (l *Ledger) write(ctx context.Context, op string, f func(*transaction) error) error {
 	if err := l.broken(); err != nil {
 		return err
+	}
+	if err := l.unseal(); err != nil {
+		return l.fail(op, err)
 	}
 	tx, err := l.w.BeginTx(ctx, nil)
 	if err != nil {

@@ -85,6 +85,9 @@ func (l *Ledger) migrate(ctx context.Context) error {
 	if err != nil || !changed {
 		return errors.Join(err, tx.Rollback())
 	}
+	if err := l.unseal(); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
 	if err := tx.Commit(); err != nil {
 		return &commitError{err}
 	}

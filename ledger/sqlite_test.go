@@ -37,7 +37,7 @@ func TestFileModes(t *testing.T) {
 	}
 	ok(t, l.Close())
 	ok(t, l.Close())
-	if entries = must(os.ReadDir(dir))(t); len(entries) != 1 {
+	if entries = must(os.ReadDir(dir))(t); len(entries) != 2 { // the ledger and its seal
 		t.Errorf("%d files are left after Close", len(entries))
 	}
 }
