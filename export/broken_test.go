@@ -164,7 +164,7 @@ func TestUnusableRecordGoesToQuarantine(t *testing.T) {
 			t.Fatal(err)
 		}
 		var r reject
-		if err := json.Unmarshal(line, &r); err != nil {
+		if err := errors.Join(json.NewDecoder(bytes.NewReader(line)).Decode(&r), CheckRejects(f.Rejects)); err != nil {
 			t.Fatal(err)
 		}
 		if r.Device != "r1" || r.File != "act1.xml.gz" || r.SHA256 != bad.SHA256 || r.Reason == "" || r.Path == "" ||
@@ -178,7 +178,7 @@ func TestUnusableRecordGoesToQuarantine(t *testing.T) {
 	if len(told) != 4 || told[0].Input != bad || told[1].Input != good {
 		t.Errorf("hooks: %+v", told)
 	}
-	if bytes.Count(mustRead(t, told[0].Rejects), []byte("\n")) != 1 {
+	if bytes.Count(mustRead(t, told[0].Rejects), []byte("\n")) != 2 { // and the digest
 		t.Error("the quarantine file was appended to")
 	}
 }

@@ -16,6 +16,9 @@ import (
 // catalogFile is the file of DuckDB views in the dataset root.
 const catalogFile = "catalog.sql"
 
+// catalogDigest ends it.
+var catalogDigest = durable.Digest{Before: "-- sha256 of the lines above: "}
+
 // WriteCatalog writes catalog.sql into the dataset root: a DuckDB view for each
 // record name that has a published file. It changes nothing if the file is right
 // already. Run calls it after each batch.
@@ -25,7 +28,7 @@ func (x *Exporter) WriteCatalog() error {
 	if err != nil {
 		return &Error{Op: "list dataset", Path: x.o.Dataset, Err: err}
 	}
-	text := catalogSQL(names)
+	text := catalogDigest.Append(catalogSQL(names))
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"maps"
@@ -210,9 +211,13 @@ func (f *inputFile) unknown(res *FileResult) {
 // rejects is the file of unusable records of one input.
 type rejects struct {
 	temp  *durable.File
+	hash  hash.Hash // of what was written
 	count int64
 	first string
 }
+
+// rejectsDigest ends the file: a JSON object like every other line.
+var rejectsDigest = durable.Digest{Before: `{"digest":"`, After: `"}`}
 
 // reject is one line of the file.
 type reject struct {
@@ -244,6 +249,7 @@ func (f *inputFile) reject(e *record.RecordError) error {
 		err := durable.MkdirAll(dir)
 		if err == nil {
 			q.temp, err = durable.Create(dir, rejectsName(f.in), durable.DataMode)
+			q.hash = sha256.New()
 		}
 		if err != nil {
 			return &Error{Op: "create quarantine file", Path: dir, Err: err}
@@ -262,7 +268,13 @@ func (f *inputFile) reject(e *record.RecordError) error {
 	if err != nil {
 		return err
 	}
-	if _, err := q.temp.Write(append(b, '\n')); err != nil {
+	b = append(b, '\n')
+	q.hash.Write(b)
+	return q.write(b)
+}
+
+func (q *rejects) write(b []byte) error {
+	if _, err := q.temp.Write(b); err != nil {
 		return &Error{Op: "write quarantine file", Path: q.temp.Path(), Err: err}
 	}
 	return nil
@@ -272,7 +284,7 @@ func (f *inputFile) reject(e *record.RecordError) error {
 // so that no device chooses it.
 func rejectsName(in ledger.Input) string {
 	device := sha256.Sum256([]byte(in.Device))
-	return in.SHA256[:16] + "-" + hex.EncodeToString(device[:8]) + ".records.jsonl"
+	return in.SHA256[:16] + "-" + hex.EncodeToString(device[:8]) + RejectsSuffix
 }
 
 // publish gives the file its name in dir and returns the path, "" if there are
@@ -282,6 +294,9 @@ func (q *rejects) publish(dir string, in ledger.Input) (string, error) {
 		return "", nil
 	}
 	path := filepath.Join(dir, rejectsName(in))
+	if err := q.write(rejectsDigest.Line(q.hash)); err != nil {
+		return "", err
+	}
 	err := q.temp.Publish(path)
 	if errors.Is(err, fs.ErrExist) {
 		// The same file was read before: by a run that crashed, or with another

@@ -39,7 +39,8 @@ type PublishedBatch struct {
 //
 // A file below a record directory that acctpull did not write is an error.
 func Sources(dataset string) ([]PublishedBatch, error) {
-	paths, err := publishedPaths(dataset)
+	paths, _, err := contents(dataset)
+	slices.Sort(paths)
 	if err != nil {
 		return nil, &Error{Op: "list dataset", Path: dataset, Err: err}
 	}
@@ -56,40 +57,6 @@ func Sources(dataset string) ([]PublishedBatch, error) {
 	}
 	slices.SortFunc(list, func(a, b PublishedBatch) int { return cmp.Compare(a.ID, b.ID) })
 	return list, nil
-}
-
-// publishedPaths returns the sorted relative paths <record>/date=…/….parquet.
-func publishedPaths(dataset string) ([]string, error) {
-	var paths []string
-	records, err := os.ReadDir(dataset)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range records {
-		if !r.IsDir() || strings.HasPrefix(r.Name(), ".") {
-			continue
-		}
-		dates, err := os.ReadDir(filepath.Join(dataset, r.Name()))
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range dates {
-			if !d.IsDir() || !strings.HasPrefix(d.Name(), "date=") {
-				continue
-			}
-			files, err := os.ReadDir(filepath.Join(dataset, r.Name(), d.Name()))
-			if err != nil {
-				return nil, err
-			}
-			for _, f := range files {
-				if strings.HasSuffix(f.Name(), ".parquet") {
-					paths = append(paths, r.Name()+"/"+d.Name()+"/"+f.Name())
-				}
-			}
-		}
-	}
-	slices.Sort(paths)
-	return paths, nil
 }
 
 // batchReader gathers one batch.
@@ -114,52 +81,65 @@ func (b *batchReader) result(paths []string) PublishedBatch {
 }
 
 // readSources adds what one published file tells.
-func readSources(batches map[string]*batchReader, path, rel string) (err error) {
-	f, err := os.Open(path)
+func readSources(batches map[string]*batchReader, path, rel string) error {
+	p, err := readPublished(path, rel)
 	if err != nil {
 		return err
+	}
+	b := batches[p.Output.Batch]
+	if b == nil {
+		b = &batchReader{records: map[Source]int64{}, planned: p.Batch}
+		b.ID = p.Output.Batch
+		batches[b.ID] = b
+	}
+	if !slices.Equal(b.planned, p.Batch) {
+		return fmt.Errorf("batch %s has other outputs in another file", quote(b.ID))
+	}
+	for _, s := range p.Sources {
+		n := s.Records
+		s.Records = 0
+		b.records[s] += n
+	}
+	b.Outputs = append(b.Outputs, p.Output)
+	return nil
+}
+
+// readPublished reads the footer of one published file and proves that it does
+// not contradict itself or its path.
+func readPublished(path, rel string) (p Published, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return p, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	st, err := f.Stat()
 	if err != nil {
-		return err
+		return p, err
 	}
 	pf, err := parquet.OpenFile(f, st.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
-		return err
+		return p, err
 	}
 	var info batchInfo
-	var sources []Source
-	if err := errors.Join(lookup(pf, metaBatch, &info), lookup(pf, metaSources, &sources)); err != nil {
-		return err
+	if err := errors.Join(lookup(pf, metaBatch, &info), lookup(pf, metaSources, &p.Sources)); err != nil {
+		return p, err
 	}
 	if !slices.Contains(info.Outputs, rel) {
-		return fmt.Errorf("it is not among the outputs of its batch %s", quote(info.ID))
-	}
-	b := batches[info.ID]
-	if b == nil {
-		b = &batchReader{records: map[Source]int64{}, planned: info.Outputs}
-		b.ID = info.ID
-		batches[info.ID] = b
-	}
-	if !slices.Equal(b.planned, info.Outputs) {
-		return fmt.Errorf("batch %s has other outputs in another file", quote(info.ID))
+		return p, fmt.Errorf("it is not among the outputs of its batch %s", quote(info.ID))
 	}
 	rows := int64(0)
-	for _, s := range sources {
-		n := s.Records
-		rows += n
-		s.Records = 0
-		b.records[s] += n
+	for _, s := range p.Sources {
+		rows += s.Records
 	}
 	if rows != pf.NumRows() {
-		return fmt.Errorf("its sources have %d records, it has %d rows", rows, pf.NumRows())
+		return p, fmt.Errorf("its sources have %d records, it has %d rows", rows, pf.NumRows())
 	}
 	parts := strings.Split(rel, "/")
-	b.Outputs = append(b.Outputs, ledger.Output{
+	p.Batch = info.Outputs
+	p.Output = ledger.Output{
 		Batch: info.ID, Path: rel, Rows: rows, Record: parts[0], Date: strings.TrimPrefix(parts[1], "date="),
-	})
-	return nil
+	}
+	return p, nil
 }
 
 // lookup decodes a JSON value of the file metadata.

@@ -27,6 +27,9 @@ const (
 	reasonSuffix  = ".reason.txt"
 )
 
+// noteDigest ends a note.
+var noteDigest = durable.Digest{Before: "digest: "}
+
 // maxDevice is the longest device name, in bytes: its encoding has at most three
 // times as many and must be a file name.
 const maxDevice = 80
@@ -232,7 +235,7 @@ func (a *archive) isolate(temp, name, sum, reason string) (stored string, err er
 	if err != nil {
 		return "", err
 	}
-	if err := durable.ReplaceFile(final+reasonSuffix, []byte(reason), durable.DataMode); err != nil {
+	if err := durable.ReplaceFile(final+reasonSuffix, noteDigest.Append([]byte(reason)), durable.DataMode); err != nil {
 		return "", err
 	}
 	if err := a.sync(); err != nil {
