@@ -3,6 +3,7 @@ package record
 import (
 	"errors"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -39,10 +40,25 @@ type Stats struct {
 	EmptyCounters int64     // numeric fields that were there without content
 	MinEnd        time.Time // first and last interval end; zero if none was given
 	MaxEnd        time.Time
-	XMLBytes      int64 // decompressed bytes
-	GzipBytes     int64 // compressed bytes; 0 for plain XML
-	Members       int64 // gzip members; 0 for plain XML
+	// Spans are the collection intervals that have records, by their ends.
+	// Records without an end are in none. Of a file with more than maxSpans
+	// different ends it is nil: they are no collection intervals.
+	Spans     []Span
+	XMLBytes  int64 // decompressed bytes
+	GzipBytes int64 // compressed bytes; 0 for plain XML
+	Members   int64 // gzip members; 0 for plain XML
 }
+
+// Span is one collection interval of a file.
+type Span struct {
+	Start   time.Time // the earliest start that one of its records gave; zero if none did
+	End     time.Time
+	Records int64
+}
+
+// maxSpans bounds Stats.Spans: a week, the longest rollover, has 10,080
+// intervals of a minute, the shortest there is.
+const maxSpans = 1 << 15
 
 // Reader reads accounting files of any shape, one record after the other.
 //
@@ -96,7 +112,12 @@ type Reader struct {
 	knownNames int64 // words that meant something
 	effects    int   // things noted besides records: unknown names outside of them, facts of the file
 	stats      Stats
-	lastEnd    time.Time
+	lastEnd    time.Time // of the record before, and its start
+	lastStart  time.Time
+	spans      []Span // by End; Records of the one at span is counted up to counted
+	span       int
+	counted    int64 // records that are in a span, or have no end
+	tooMany    bool  // spans were given up
 	subs       map[string]int
 	err        error
 }
@@ -160,7 +181,8 @@ func (r *Reader) reset(src io.Reader, file string) {
 	r.seen, r.newKinds = r.seen[:0], 0
 	r.fast.newFile()
 	r.header, r.headerRec, r.nameEnd = Header{}, recordRef{}, time.Time{}
-	r.rowsSeen, r.knownNames, r.stats, r.lastEnd, r.err = false, 0, Stats{}, time.Time{}, nil
+	r.rowsSeen, r.knownNames, r.stats, r.lastEnd, r.lastStart, r.err = false, 0, Stats{}, time.Time{}, time.Time{}, nil
+	r.spans, r.span, r.counted, r.tooMany = r.spans[:0], 0, 0, false
 	switch {
 	case r.profileErr != nil:
 		r.err = r.s.failAt(0, KindShape, "correct the profile", "%w", r.profileErr)
@@ -195,6 +217,10 @@ func (r *Reader) Header() Header {
 func (r *Reader) Stats() Stats {
 	r.fast.flushCounts(r)
 	st := r.stats
+	r.closeSpan(r.stats.Records)
+	if !r.tooMany {
+		st.Spans = slices.Clone(r.spans)
+	}
 	st.UnknownFields = r.v.unknown()
 	st.UnknownSubs = make(map[string]int, len(r.subs))
 	for name, n := range r.subs {
@@ -240,16 +266,24 @@ func isFileError(err error) bool {
 }
 
 func (r *Reader) count(rec *Record) {
-	if rec.End == r.lastEnd || rec.End.IsZero() {
+	if rec.End == r.lastEnd {
+		if rec.Start != r.lastStart {
+			r.started(rec)
+		}
 		return
 	}
-	r.lastEnd = rec.End
+	r.closeSpan(r.stats.Records - 1)
+	r.lastEnd, r.lastStart = rec.End, rec.Start
+	if rec.End.IsZero() {
+		return
+	}
 	if r.stats.MinEnd.IsZero() || rec.End.Before(r.stats.MinEnd) {
 		r.stats.MinEnd = rec.End
 	}
 	if rec.End.After(r.stats.MaxEnd) {
 		r.stats.MaxEnd = rec.End
 	}
+	r.openSpan(rec)
 }
 
 // next advances to the next record.
