@@ -65,6 +65,9 @@ func program(t testing.TB) string {
 }
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(nodeEnv); text != "" {
+		os.Exit(testNode(text))
+	}
 	dir, err := os.MkdirTemp("", "acctpull-test-")
 	if err != nil {
 		panic(err)

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"acctpull/internal/simdevice"
+	"acctpull/ledger"
+	"acctpull/policy"
+)
+
+// verdict is what the judge found.
+type verdict struct {
+	files, present, named, unseen, never int
+	records                              uint64
+}
+
+// String is one line of it.
+func (v verdict) String() string {
+	return fmt.Sprintf("%d files on the devices: %d (%d records) in Parquet, %d named in the ledger as lost or broken, %d expired unseen, %d never closed",
+		v.files, v.present, v.records, v.named, v.unseen, v.never)
+}
+
+// judge compares what every device wrote with the dataset and the ledger: every
+// file is there, whole and once, or it is not and there is a reason; nothing is
+// there that no device wrote.
+func (p *proofFleet) judge() verdict {
+	t := p.t
+	t.Helper()
+	rows := p.dataset()
+	told := p.told()
+	var v verdict
+	var sums policy.Truth
+	for i := range p.fleet.Len() {
+		d := p.fleet.Device(i)
+		truth, err := d.Truth()
+		check(t, err)
+		byName := map[string][]simdevice.TruthFile{}
+		for _, f := range truth.Files {
+			byName[f.Name] = append(byName[f.Name], f)
+		}
+		for name, files := range byName {
+			have := rows[[2]string{d.Name(), name}]
+			delete(rows, [2]string{d.Name(), name})
+			there := match(have, files)
+			if there == nil {
+				t.Errorf("%s: %s: the dataset has %v; the device wrote %s", d.Name(), name, have, describe(files))
+				continue
+			}
+			for k, f := range files {
+				v.files++
+				if there[k] {
+					v.present++
+					v.records += f.Records
+					sums.Add(d.Counters(f))
+					continue
+				}
+				p.explain(&v, d, f, told[[2]string{d.Name(), name}])
+			}
+		}
+	}
+	for k, have := range rows {
+		t.Errorf("%s: %s: the dataset has %v; no device wrote it", k[0], k[1], have)
+	}
+	p.counters(sums)
+	if v.present == 0 || v.present < v.files/2 {
+		t.Errorf("only %d of %d files are there: %s", v.present, v.files, v)
+	}
+	return v
+}
+
+// match tells which of the files of one name are in the rows, by the end of the
+// interval; nil if no set of whole files explains the rows.
+func match(have map[int64]uint64, files []simdevice.TruthFile) []bool {
+	for set := range 1 << len(files) {
+		want := map[int64]uint64{}
+		there := make([]bool, len(files))
+		for k, f := range files {
+			if there[k] = set>>k&1 == 1; !there[k] {
+				continue
+			}
+			for _, end := range f.Ends {
+				want[end.UnixMicro()] += f.Records / uint64(len(f.Ends))
+			}
+		}
+		if maps.Equal(want, have) {
+			return there
+		}
+	}
+	return nil
+}
+
+func describe(files []simdevice.TruthFile) string {
+	var b strings.Builder
+	for _, f := range files {
+		fmt.Fprintf(&b, "%d records in %d intervals to %v (%s); ", f.Records, len(f.Ends), f.Ends[len(f.Ends)-1], f.Cause)
+	}
+	return b.String()
+}
+
+// explain says why a file is not in the dataset.
+func (p *proofFleet) explain(v *verdict, d *simdevice.Device, f simdevice.TruthFile, rows []ledger.Row) {
+	p.t.Helper()
+	broken := slices.ContainsFunc(rows, func(r ledger.Row) bool { return r.State == ledger.Lost || r.State == ledger.Quarantined })
+	switch {
+	case f.Sealed.IsZero():
+		v.never++
+	case broken:
+		v.named++
+	case f.Gone.IsZero():
+		p.t.Errorf("%s: %s is on the device and not here, and the ledger has %v", d.Name(), f.Name, rows)
+	default:
+		v.unseen++
+		if calm := p.calm(d.Name(), f.Sealed, f.Gone); calm > time.Hour {
+			p.t.Errorf("%s: %s was on the device from %v to %v (%s), for %v of that nothing was wrong with it, and it was not fetched; the ledger has %v",
+				d.Name(), f.Name, f.Sealed, f.Gone, f.Cause, calm, rows)
+		}
+	}
+}
+
+// calm is the longest time without a fault between two times.
+func (p *proofFleet) calm(device string, from, to time.Time) time.Duration {
+	longest, at := time.Duration(0), from
+	if at.Before(p.began) {
+		at = p.began
+	}
+	for _, e := range p.faults {
+		if e.device != device {
+			continue
+		}
+		// A refused login keeps us away for a while.
+		begin, end := p.began.Add(e.from), p.began.Add(e.to)
+		if strings.Contains(e.fault, "refuse") || strings.Contains(e.fault, "host-key") {
+			end = end.Add(4 * time.Hour)
+		}
+		if begin.After(at) {
+			longest = max(longest, min(begin.Sub(at), to.Sub(at)))
+		}
+		if end.After(at) {
+			at = end
+		}
+	}
+	return max(longest, to.Sub(at))
+}
+
+// dataset counts the rows by device, file and end of the interval.
+func (p *proofFleet) dataset() map[[2]string]map[int64]uint64 {
+	p.t.Helper()
+	all := map[[2]string]map[int64]uint64{}
+	from := fmt.Sprintf("read_parquet('%s/*/date=*/*.parquet', hive_partitioning=true, union_by_name=true)", filepath.Join(p.data, "dataset"))
+	for _, row := range duck(p.t, "select device, source_file, epoch_us(interval_end), count(*) from "+from+" group by all") {
+		k := [2]string{row[0], row[1]}
+		if all[k] == nil {
+			all[k] = map[int64]uint64{}
+		}
+		end, err := strconv.ParseInt(row[2], 10, 64)
+		check(p.t, err)
+		n, err := strconv.ParseUint(row[3], 10, 64)
+		check(p.t, err)
+		all[k][end] = n
+	}
+	return all
+}
+
+// counters compares the sums of all counters.
+func (p *proofFleet) counters(want policy.Truth) {
+	p.t.Helper()
+	from := fmt.Sprintf("read_parquet('%s/*/date=*/*.parquet', hive_partitioning=true, union_by_name=true)", filepath.Join(p.data, "dataset"))
+	columns := slices.Sorted(maps.Keys(want.Sums))
+	query := "select count(*)"
+	for _, c := range columns {
+		query += ", coalesce(sum(" + c + "), 0)::varchar"
+	}
+	got := duck(p.t, query+" from "+from)[0]
+	if got[0] != fmt.Sprint(want.Records) {
+		p.t.Errorf("the dataset has %s records, want %d", got[0], want.Records)
+	}
+	for i, c := range columns {
+		if got[i+1] != fmt.Sprint(want.Sums[c]) {
+			p.t.Errorf("the sum of %s is %s, want %d", c, got[i+1], want.Sums[c])
+		}
+	}
+}
+
+// told are the rows of the ledger by device and name.
+func (p *proofFleet) told() map[[2]string][]ledger.Row {
+	p.t.Helper()
+	l, err := ledger.Open(p.t.Context(), p.ledger())
+	check(p.t, err)
+	defer func() { check(p.t, l.Close()) }()
+	all := map[[2]string][]ledger.Row{}
+	for row, err := range l.Files(p.t.Context(), "") {
+		check(p.t, err)
+		k := [2]string{row.Device, row.Name}
+		all[k] = append(all[k], row)
+	}
+	return all
+}
+
+// ledger is where the ledger of the nodes is.
+func (p *proofFleet) ledger() string { return filepath.Join(p.data, "ledger.db") }
