@@ -51,20 +51,44 @@ func Recover(ctx context.Context, o Options) (Recovery, error) {
 		return rec, err
 	}
 	for _, device := range devices {
-		r, err := newRun(o, Target{Device: device, User: "recovery", Host: "localhost", Path: "/"})
-		if err == nil {
-			err = r.recover(ctx, &rec)
-		}
-		if err != nil {
-			return rec, &Error{Op: "recover", Device: device, Err: err}
+		if err := recoverOne(ctx, o, device, &rec); err != nil {
+			return rec, err
 		}
 	}
-	if len(rec.Missing) > 0 {
-		m := rec.Missing[0]
-		return rec, &Error{Op: "recover", Device: m.Device, File: m.Name, Err: fmt.Errorf("%w: stored as %s and not there, and %d more", ErrStateLost, quote(m.Stored), len(rec.Missing)-1),
-			hint: "restore the files from a copy of the data directory; they were not exported yet"}
+	return rec, rec.lost()
+}
+
+// RecoverDevice is Recover for one device, by the process that has the only right
+// to work on it at the moment: a node that holds its lease in a shared ledger,
+// after it voided the claims that another node left. What others do with other
+// devices is not touched. A device without an archive needs nothing.
+func RecoverDevice(ctx context.Context, o Options, device string) (Recovery, error) {
+	var rec Recovery
+	if err := recoverOne(ctx, o, device, &rec); err != nil {
+		return rec, err
 	}
-	return rec, nil
+	return rec, rec.lost()
+}
+
+func recoverOne(ctx context.Context, o Options, device string, rec *Recovery) error {
+	r, err := newRun(o, Target{Device: device, User: "recovery", Host: "localhost", Path: "/"})
+	if err == nil {
+		err = r.recover(ctx, rec)
+	}
+	if err != nil {
+		return &Error{Op: "recover", Device: device, Err: err}
+	}
+	return nil
+}
+
+// lost is the error of files that are missing.
+func (rec *Recovery) lost() error {
+	if len(rec.Missing) == 0 {
+		return nil
+	}
+	m := rec.Missing[0]
+	return &Error{Op: "recover", Device: m.Device, File: m.Name, Err: fmt.Errorf("%w: stored as %s and not there, and %d more", ErrStateLost, quote(m.Stored), len(rec.Missing)-1),
+		hint: "restore the files from a copy of the data directory; they were not exported yet"}
 }
 
 // checkNotLost refuses to start with an empty ledger beside a full archive.

@@ -47,6 +47,9 @@ visits under way and leaves within seconds; the next start goes on where it was.
 
 func (a *app) serve(ctx context.Context, file string, rebuild bool) (err error) {
 	r, err := a.newFleetRun(ctx, file, rebuild)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // stopped before it began
+	}
 	if err != nil {
 		return err
 	}
