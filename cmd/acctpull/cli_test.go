@@ -254,6 +254,18 @@ func TestVersionAndJSON(t *testing.T) {
 }
 
 // A device that is switched off is an error with its name, not a hang.
+// Events come as text or as JSON.
+func TestLogFormat(t *testing.T) {
+	f := newFleet(t, 1, 1, nil)
+	_, log := expect(t, exitOK, nil, "-v", "--log", "json", "pull", "-c", f.file)
+	var e struct{ Msg, Name, Device string }
+	line, _, _ := strings.Cut(log, "\n")
+	if err := json.Unmarshal([]byte(line), &e); err != nil || e.Name != "filePulled" || e.Device != "d0" || e.Msg == "" {
+		t.Errorf("%v %+v in %s", err, e, log)
+	}
+	expect(t, exitUsage, []string{"no log format"}, "--log", "xml", "pull", "-c", f.file)
+}
+
 func TestDeviceAway(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)

@@ -20,6 +20,7 @@ func (a *app) pullHooks(t pull.Target, p *progress) pull.Hooks {
 			p.set("%s: %d of %d files, %s of %s", describeTarget(t), n.Files, n.FilesTotal, size(n.Bytes), size(n.BytesTotal))
 		},
 		OnRetry: func(r pull.Retry) {
+			a.metrics.Retry()
 			p.set("%s: try %d of %d in %s: %v", describeTarget(t), r.Attempt, r.Of, r.Wait.Round(time.Second), r.Err)
 		},
 	}

@@ -142,13 +142,9 @@ func TestPullInventoryReading(t *testing.T) {
 func TestServe(t *testing.T) {
 	f := newFleet(t, 3, 2, nil)
 	f.write(t, 2)
-	exe := program(t)
 	var log *buffer
-	start := func() *exec.Cmd {
-		log = &buffer{}
-		cmd := exec.Command(exe, "serve", "-c", f.file)
-		cmd.Stderr = log
-		check(t, cmd.Start())
+	start := func() (cmd *exec.Cmd) {
+		cmd, log = startServe(t, nil, "serve", "-c", f.file)
 		return cmd
 	}
 	fetched := func(device string, n int) {
@@ -187,6 +183,18 @@ func TestServe(t *testing.T) {
 	// What it had no time for is exported by the next command.
 	expect(t, exitOK, nil, "pull", "-c", f.file)
 	everyRecordOnce(t, filepath.Join(f.data, "dataset"), f.truth())
+}
+
+// startServe starts the program with more in its environment; what it says on
+// stderr is in the buffer.
+func startServe(t *testing.T, env []string, args ...string) (*exec.Cmd, *buffer) {
+	t.Helper()
+	log := &buffer{}
+	cmd := exec.Command(program(t), args...)
+	cmd.Env, cmd.Stderr = append(os.Environ(), env...), log
+	check(t, cmd.Start())
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it has ended, or the test has failed
+	return cmd, log
 }
 
 // eventually waits for something another process does.

@@ -94,7 +94,7 @@ exactly once, and a kill at any moment costs nothing but the file under way.`,
 
 // notForMany returns a flag that was given and says something about one device.
 func notForMany(fl *pflag.FlagSet) string {
-	both := []string{"config", "no-export", "rebuild-ledger", "retries", "json", "verbose"}
+	both := []string{"config", "no-export", "rebuild-ledger", "retries", "json", "verbose", "log"}
 	name := ""
 	fl.Visit(func(f *pflag.Flag) {
 		if !slices.Contains(both, f.Name) {

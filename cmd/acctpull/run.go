@@ -16,6 +16,7 @@ import (
 
 	"acctpull/event"
 	"acctpull/internal/durable"
+	"acctpull/internal/telemetry"
 	"acctpull/pull"
 	"acctpull/pull/fleet"
 )
@@ -40,6 +41,7 @@ type app struct {
 	json           bool // --json: results on stdout and errors on stderr as JSON
 	verbose        bool
 	events         event.Sink
+	metrics        *telemetry.Metrics // nil unless somebody can ask for them
 	pace           pace
 }
 
@@ -92,6 +94,7 @@ func envMap(env []string) map[string]string {
 }
 
 func (a *app) rootCommand() *cobra.Command {
+	log := ""
 	root := &cobra.Command{
 		Use:   "acctpull",
 		Short: "Get every accounting file off every router, prove it is whole, and load it as Parquet",
@@ -112,16 +115,26 @@ machine.`,
   acctpull inspect act1111-20261121-101500.xml.gz`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRun: func(c *cobra.Command, _ []string) {
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
 			// A command that ends tells everything at its end; one that runs
 			// tells as it goes.
 			level := slog.LevelError + 1
 			if a.verbose || c.Name() == "collect" || c.Name() == "serve" || c.Name() == "serve-act" {
 				level = slog.LevelInfo
 			}
-			a.events = event.Slog(slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level})))
+			handler := slog.Handler(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: level}))
+			switch log {
+			case "json":
+				handler = slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: level})
+			case "text":
+			default:
+				return usagef("it is text or json", "no log format %q", log)
+			}
+			a.events = event.Slog(slog.New(handler))
+			return nil
 		},
 	}
+	root.PersistentFlags().StringVar(&log, "log", "text", "`format` of events on stderr: text or json")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print results and errors as JSON")
 	root.PersistentFlags().BoolVarP(&a.verbose, "verbose", "v", false, "print every event on stderr as it happens")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {

@@ -24,7 +24,7 @@ const (
 )
 
 func (a *app) serveCommand() *cobra.Command {
-	file, rebuild := "", false
+	file, address, rebuild := "", "", false
 	c := &cobra.Command{
 		Use:   "serve -c FILE",
 		Short: "Fetch from every device of an inventory for ever, before its files expire",
@@ -33,19 +33,31 @@ The device that is nearest to losing a file comes first, one that is slow or dea
 delays no other, and a refused host key or login is not tried again soon.
 
 SIGHUP reads FILE again; a file with a mistake changes nothing. SIGTERM ends the
-visits under way and leaves within seconds; the next start goes on where it was.`,
+visits under way and leaves within seconds; the next start goes on where it was.
+
+With --http it answers /metrics for Prometheus, /healthz and /readyz. Whoever
+reaches the address may read them: they hold counts, and no name of a device.
+Under systemd it takes part in Type=notify and WatchdogSec.`,
 		Example: `  acctpull serve -c fleet.yaml
+  acctpull serve -c fleet.yaml --http 127.0.0.1:9716
   kill -HUP $(pidof acctpull)     # after a change of fleet.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.serve(c.Context(), file, rebuild) },
+		RunE: func(c *cobra.Command, _ []string) error { return a.serve(c.Context(), file, address, rebuild) },
 	}
 	c.Flags().StringVarP(&file, "config", "c", "", "inventory `file`; docs/service.md describes it")
+	c.Flags().StringVar(&address, "http", "", "`address` for /metrics, /healthz and /readyz; none if not given")
 	c.Flags().BoolVar(&rebuild, "rebuild-ledger", false, "rebuild a lost ledger from archive and dataset first")
 	_ = c.MarkFlagRequired("config")
 	return c
 }
 
-func (a *app) serve(ctx context.Context, file string, rebuild bool) (err error) {
+func (a *app) serve(ctx context.Context, file, address string, rebuild bool) (err error) {
+	w, err := a.openWatch(ctx, address)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.close()) }()
+	w.health.NotReady("putting archive and ledger in order")
 	r, err := a.newFleetRun(ctx, file, rebuild)
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil // stopped before it began
@@ -67,8 +79,8 @@ func (a *app) serve(ctx context.Context, file string, rebuild bool) (err error) 
 	runner := &fleet.Runner{
 		Clock: a.pace.clock,
 		Visit: r.visit,
-		OnVisit: func(d fleet.Device, o fleet.Outcome, s fleet.State, _ time.Time, _ time.Duration) {
-			r.result(d.Name) // every file was told as it came
+		OnVisit: func(d fleet.Device, o fleet.Outcome, s fleet.State, _ time.Time, took time.Duration) {
+			a.watchVisit(r.result(d.Name), o, took) // every file was told as it came
 			if o.Files > 0 {
 				poke()
 			}
@@ -82,8 +94,13 @@ func (a *app) serve(ctx context.Context, file string, rebuild bool) (err error) 
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	fmt.Fprintf(a.stderr, "acctpull: serving %s of %s into %s\n", plural(len(r.inv.Devices), "device"), file, r.inv.Data)
+	a.metrics.Config(time.Now(), true)
+	a.metrics.Ask(r.samples(runner))
 	err = together(ctx, []func(context.Context) error{
 		runner.Run,
+		func(ctx context.Context) error {
+			return w.run(ctx, r.probe(runner), func() string { return standingsOf(runner, time.Now()).line() })
+		},
 		func(ctx context.Context) error { return r.exportAsTheyCome(ctx, pending) },
 		func(ctx context.Context) error { return r.rememberNowAndThen(ctx, runner) },
 		func(ctx context.Context) error {
@@ -92,7 +109,13 @@ func (a *app) serve(ctx context.Context, file string, rebuild bool) (err error) 
 				case <-ctx.Done():
 					return nil
 				case <-hup:
+					if err := w.notify.Reloading(); err != nil {
+						return err
+					}
 					r.reload(runner, states)
+					if err := w.notify.Ready(); err != nil {
+						return err
+					}
 				}
 			}
 		},
@@ -107,6 +130,7 @@ func (r *fleetRun) reload(runner *fleet.Runner, states map[string]fleet.State) {
 	if err == nil && inv.Data != r.inv.Data {
 		err = fmt.Errorf("data is %s now: another directory needs a restart", inv.Data)
 	}
+	r.a.metrics.Config(now, err == nil)
 	if err != nil {
 		r.a.events.Emit(event.ConfigRefused(now, r.file, err.Error()))
 		return
@@ -125,12 +149,19 @@ func (r *fleetRun) exportAsTheyCome(ctx context.Context, pending <-chan struct{}
 			return nil
 		case <-pending:
 		}
+		began := time.Now()
 		ex, err := r.export(ctx)
+		if ex != nil && len(ex.files) > 0 {
+			r.a.metrics.Export(len(ex.files), len(ex.outputs), ex.records, time.Since(began), err == nil)
+		}
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return nil // what was stopped goes on at the next start
 		}
 		if err != nil {
 			return err
+		}
+		if len(ex.files) == 0 {
+			continue
 		}
 		if ex.records > 0 {
 			r.a.events.Emit(event.Exported(r.a.pace.clock.Now(), len(ex.files), ex.records, len(ex.outputs)))

@@ -157,6 +157,16 @@ func (r *Runner) States() map[string]State {
 	return all
 }
 
+// Look calls f for every device with its state and whether a visit is running,
+// in no order. No visit begins or ends meanwhile.
+func (r *Runner) Look(f func(d Device, s State, running bool)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.queue != nil {
+		r.queue.Look(f)
+	}
+}
+
 // Once visits every device one time, as many at once as the inventory allows,
 // those first that are nearest to losing something. When ctx ends, no further
 // visit begins.
