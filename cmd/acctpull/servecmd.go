@@ -94,12 +94,12 @@ func (a *app) serve(ctx context.Context, file, address string, rebuild bool) (er
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
 	fmt.Fprintf(a.stderr, "acctpull: serving %s of %s into %s\n", plural(len(r.inv.Devices), "device"), file, r.inv.Data)
-	a.metrics.Config(time.Now(), true)
+	a.metrics.Config(a.pace.clock.Now(), true)
 	a.metrics.Ask(r.samples(runner))
 	err = together(ctx, []func(context.Context) error{
 		runner.Run,
 		func(ctx context.Context) error {
-			return w.run(ctx, r.probe(runner), func() string { return standingsOf(runner, time.Now()).line() })
+			return w.run(ctx, r.probe(runner), func() string { return standingsOf(runner, a.pace.clock.Now()).line() })
 		},
 		func(ctx context.Context) error { return r.exportAsTheyCome(ctx, pending) },
 		func(ctx context.Context) error { return r.rememberNowAndThen(ctx, runner) },

@@ -156,7 +156,7 @@ func (s standings) line() string {
 // samples are the gauges of the service.
 func (r *fleetRun) samples(runner *fleet.Runner) func(context.Context) ([]telemetry.Sample, error) {
 	return func(ctx context.Context) ([]telemetry.Sample, error) {
-		now := time.Now()
+		now := r.a.pace.clock.Now()
 		var all []telemetry.Sample
 		add := func(name, help, label, of string, value float64) {
 			all = append(all, telemetry.Sample{Name: name, Help: help, Label: label, Of: of, Value: value})

@@ -28,10 +28,10 @@ func TestServeWatched(t *testing.T) {
 	base := regexp.MustCompile(`http://\S+`).FindString(log.String())
 	eventually(t, log, func() bool {
 		eventually(t, log, func() bool { // the first export may have come after the first device
+			_, text := fetch(t, base+"/metrics")
+			return strings.Contains(text, `acctpull_exports_total{result="ok"} 1`)
+		})
 		_, text := fetch(t, base+"/metrics")
-		return strings.Contains(text, `acctpull_exports_total{result="ok"} 1`)
-	})
-	_, text := fetch(t, base+"/metrics")
 		return strings.Contains(text, `acctpull_files_total{outcome="stored"} 4`)
 	})
 	eventually(t, log, func() bool { // the first export may have come after the first device
