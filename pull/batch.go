@@ -18,38 +18,37 @@ type batch struct {
 	*run
 	todo  []work
 	again bool // a file changed on the device; another listing finds it
+
+	r    *receiver        // what came
+	now  map[string]entry // what the device says of it afterwards, nil if it was not asked
+	gone bool             // what it does not mention is gone
 }
 
-// process fetches the files and settles each of them. Its error ends the run or
-// the attempt; what arrived whole before it is kept.
-func (b *batch) process(ctx context.Context, tr transport) error {
-	r := newReceiver(ctx, b.archive.collect(), b.o.Verify, b.progress)
-	fetchErr := b.fetch(ctx, tr, r)
-	local := r.wait()
+// collect fetches the files, makes them durable, verifies them, and asks the
+// device about them once more. Its error ends the run or the attempt; what
+// arrived whole before it can be settled.
+func (b *batch) collect(ctx context.Context, tr transport) error {
+	b.r = newReceiver(ctx, b.archive.collect(), b.o.Verify, b.progress)
+	err := tr.fetch(ctx, b.entries(), b.r)
+	if local := b.r.wait(); local != nil {
+		return local // err says the same
+	}
+	if err != nil {
+		return err
+	}
+	// A file that grew or changed while it was read is not the file that was
+	// listed. Without a connection there is no answer, and the verification
+	// of the content has to do.
+	b.now, b.gone, err = tr.confirm(ctx, b.entries())
+	return err
+}
 
-	// The device is asked once more: a file that grew or changed while it was
-	// read is not the file that was listed. Without a connection there is no
-	// answer, and the verification of the content has to do.
-	var now map[string]entry
-	gone := false
-	if fetchErr == nil && local == nil {
-		now, gone, fetchErr = tr.confirm(ctx, b.entries())
-	}
-	if local != nil {
-		fetchErr = nil // it says the same
-	}
-	// From here on the device is not needed, and an interruption only
-	// shortens what is left.
+// conclude decides about every file of the batch. The device is not needed for
+// that, and an interruption only shortens what is left.
+func (b *batch) conclude(ctx context.Context) error {
 	calm, cancel := afterwards(ctx)
 	defer cancel()
-	err := b.settleAll(calm, r, now, gone)
-	b.discard(r, &err)
-	return errors.Join(local, fetchErr, err)
-}
-
-// fetch fetches under the receiver's rules.
-func (b *batch) fetch(ctx context.Context, tr transport, r *receiver) error {
-	return tr.fetch(ctx, b.entries(), r)
+	return errors.Join(b.settleAll(calm), b.discard())
 }
 
 func (b *batch) entries() []entry {
@@ -60,23 +59,23 @@ func (b *batch) entries() []entry {
 	return es
 }
 
-// settleAll decides about every file of the batch.
-func (b *batch) settleAll(ctx context.Context, r *receiver, now map[string]entry, gone bool) error {
+// settleAll publishes and records what arrived, and records what did not.
+func (b *batch) settleAll(ctx context.Context) error {
 	var good []ledger.StoreItem
 	var files []File
 	for _, w := range b.todo {
-		a := r.arrived[w.entry.name]
-		current, listed := now[w.entry.name]
+		a := b.r.arrived[w.entry.name]
+		current, listed := b.now[w.entry.name]
 		changed := listed && !current.same(w.entry)
 		var err error
 		switch {
 		case changed:
 			b.again = true
 			err = b.lose(ctx, w.claim, Superseded, supersededBy(w.claim.Key, current))
-		case a == nil && now != nil && !listed && gone:
+		case a == nil && b.now != nil && !listed && b.gone:
 			err = b.lose(ctx, w.claim, Lost, "gone between the listing and the fetch")
 		case a == nil:
-			err = b.missing(ctx, w, r.failures[w.entry.name])
+			err = b.missing(ctx, w, b.r.failures[w.entry.name])
 		case a.err != nil:
 			err = b.distrust(ctx, w, a)
 		default:
@@ -187,12 +186,14 @@ func (r *run) note(k ledger.Key, sum, reason string) string {
 }
 
 // discard removes the temporary files that were not published.
-func (b *batch) discard(r *receiver, err *error) {
-	for _, a := range r.arrived {
-		if e := a.file.Abort(); e != nil {
-			*err = errors.Join(*err, &localError{e})
+func (b *batch) discard() error {
+	var errs []error
+	for _, a := range b.r.arrived {
+		if err := a.file.Abort(); err != nil {
+			errs = append(errs, &localError{err})
 		}
 	}
+	return errors.Join(errs...)
 }
 
 // isNetwork reports whether an error came from connecting.

@@ -264,18 +264,39 @@ func (r *run) round(ctx context.Context, tr transport) (again bool, err error) {
 	for _, w := range todo {
 		r.total.BytesTotal += w.entry.size
 	}
+	// While a batch is fetched, the one before it is published and recorded.
+	before := func() error { return nil }
 	for len(todo) > 0 {
 		if err := checkSpace(r.o.Data, r.limits.FreeStop); err != nil {
-			return false, r.fail("fetch", err)
+			return false, r.fail("fetch", errors.Join(err, before()))
 		}
 		n := r.batchLength(todo)
 		b := &batch{run: r, todo: todo[:n]}
-		if err := b.process(ctx, tr); err != nil {
-			return false, r.fail("fetch", err)
+		todo = todo[n:]
+		failed := b.collect(ctx, tr)
+		if err := before(); err != nil {
+			return false, r.fail("fetch", errors.Join(err, failed, b.discard()))
 		}
-		todo, again = todo[n:], again || b.again
+		before = beside(func() error {
+			err := b.conclude(ctx)
+			again = again || b.again
+			return err
+		})
+		if failed != nil {
+			return false, r.fail("fetch", errors.Join(failed, before()))
+		}
+	}
+	if err := before(); err != nil {
+		return false, r.fail("fetch", err)
 	}
 	return again, nil
+}
+
+// beside runs f in a goroutine of its own and returns how to wait for its error.
+func beside(f func() error) (wait func() error) {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	return sync.OnceValue(func() error { return <-done })
 }
 
 // batchLength returns how many of the files make a batch.

@@ -261,10 +261,12 @@ func TestInterrupt(t *testing.T) {
 		r.server.accept()
 		res, err := Device(ctx, r.o, r.target)
 		cancel()
-		if !errors.Is(err, context.Canceled) || res.Count(Stored) != 2 || len(r.stored()) != 2 {
+		// The third may have been fetched while the second was recorded.
+		kept := res.Count(Stored)
+		if !errors.Is(err, context.Canceled) || kept < 2 || kept > 3 || len(r.stored()) != kept {
 			t.Fatalf("%s: %s %v", tr, brief(res), err)
 		}
-		if res, err = r.pull(tr); err != nil || res.Count(Stored) != 3 {
+		if res, err = r.pull(tr); err != nil || res.Count(Stored) != 5-kept {
 			t.Fatalf("%s: %s %v", tr, brief(res), err)
 		}
 	}

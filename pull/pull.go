@@ -92,11 +92,14 @@ type Limits struct {
 	// FileSize is the largest file that is fetched, in bytes.
 	FileSize int64
 	// Parallel is how many files SFTP has in flight on the one connection of
-	// a device, Memory bounds the bytes of their unwritten blocks.
+	// a device nearby; the longer its round trip is, the more, up to eight
+	// times as many. Memory bounds the bytes that are asked for and not
+	// written: a file counts with what is on its way, not with its size.
 	Parallel int
 	Memory   int64
 	// A batch is published and recorded together; it ends after BatchFiles
-	// files or BatchBytes bytes. A crash repeats at most one batch.
+	// files or BatchBytes bytes. A batch is settled while the next is
+	// fetched, so a crash repeats at most two.
 	BatchFiles int
 	BatchBytes int64
 	// FreeStart is the free space below which nothing is started, FreeStop
@@ -133,7 +136,7 @@ func DefaultLimits() Limits {
 		FileSize:     256 << 20,
 		Parallel:     16,
 		Memory:       8 << 20,
-		BatchFiles:   256,
+		BatchFiles:   512,
 		BatchBytes:   256 << 20,
 		FreeStart:    Space{2 << 30, 10},
 		FreeStop:     Space{1 << 30, 5},

@@ -30,8 +30,9 @@ import (
 // session gets the k-th group, whatever its name; whether it is wanted is
 // decided by its name when its header has arrived, before a byte is written.
 
-// scpAhead is how many groups are sent ahead.
-const scpAhead = 64
+// scpAhead is how many groups are sent ahead. The bytes, 13 for a file that is
+// refused, must fit into the smallest window of a channel in use (24 KiB).
+const scpAhead = 512
 
 // Limits of the protocol.
 const (

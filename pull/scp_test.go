@@ -132,33 +132,6 @@ func FuzzSCP(f *testing.F) {
 	})
 }
 
-// FuzzSFTPGuard: however the packets are cut into reads, the guard says the same.
-func FuzzSFTPGuard(f *testing.F) {
-	f.Add(append(append(u32(9), packet(103, 1, u32(0))...), u32(5)...), uint64(1))
-	f.Add(append(u32(30), names(7, nil, "a")...), uint64(2))
-	f.Add([]byte{0, 0, 0, 0}, uint64(3))
-	f.Fuzz(func(t *testing.T, stream []byte, seed uint64) {
-		whole := &sftpGuard{}
-		whole.start(3, 1000)
-		want := whole.look(stream)
-		parts := &sftpGuard{}
-		parts.start(3, 1000)
-		rng := rand.New(rand.NewPCG(seed, 0))
-		var got error
-		for rest := stream; len(rest) > 0 && got == nil; {
-			n := 1 + rng.IntN(len(rest))
-			got = parts.look(rest[:n])
-			rest = rest[n:]
-		}
-		if fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Fatalf("in parts %v, whole %v", got, want)
-		}
-		if want != nil {
-			oneLineError(t, want)
-		}
-	})
-}
-
 // firstPart respects both bounds of a command line, and takes at least one file.
 func TestFirstPart(t *testing.T) {
 	var files []entry

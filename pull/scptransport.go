@@ -46,10 +46,11 @@ func newSCP(c *conn, dir string) *scpTransport { return &scpTransport{c: c, dir:
 
 func (t *scpTransport) kind() Transport { return SCP }
 
-// Bounds of one command line with several paths.
+// Bounds of one command line with several paths. It must fit into one SSH packet,
+// for which every implementation takes 32768 bytes (RFC 4253 section 6.1).
 const (
-	scpManyFiles = 256
-	scpManyBytes = 16 << 10
+	scpManyFiles = 512
+	scpManyBytes = 24 << 10
 )
 
 // scpRun is how one session ended.

@@ -115,6 +115,18 @@ func (t *File) Sync() error {
 	return nil
 }
 
+// Seal makes the content durable and closes the file. It stays under its
+// temporary name, takes no more bytes and holds no descriptor: thousands of
+// files may wait so to be published together. Move it with [MoveNoReplace] and
+// sync the directories once for all of them; [File.Abort] removes it if it was
+// not moved. After an error the file can only be aborted.
+func (t *File) Seal() error {
+	if err := t.Sync(); err != nil {
+		return err
+	}
+	return t.close()
+}
+
 // Publish makes the content durable, closes the file, moves it to finalPath
 // without overwriting and makes the name durable in both directories.
 //
