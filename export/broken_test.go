@@ -126,7 +126,7 @@ func TestSalvage(t *testing.T) {
 	if !f.Truncated || f.State != ledger.Exported || f.Clean() || f.Records == 0 || f.Records >= truth.Records {
 		t.Errorf("%+v", f)
 	}
-	batches, err := Sources(x.o.Dataset)
+	batches, err := Sources(t.Context(), x.o.Outputs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,12 +159,12 @@ func TestUnusableRecordGoesToQuarantine(t *testing.T) {
 		if f.State != ledger.Exported || f.Rejected != 1 || f.Records != truth.Records-1 || f.Clean() || !res.Files[1].Clean() {
 			t.Fatalf("pass %d: %+v", pass, f)
 		}
-		line, err := os.ReadFile(f.Rejects)
+		line, err := os.ReadFile(filepath.Join(x.o.Quarantine, f.Rejects))
 		if err != nil {
 			t.Fatal(err)
 		}
 		var r reject
-		if err := errors.Join(json.NewDecoder(bytes.NewReader(line)).Decode(&r), CheckRejects(f.Rejects)); err != nil {
+		if err := errors.Join(json.NewDecoder(bytes.NewReader(line)).Decode(&r), CheckRejects(t.Context(), x.o.Rejects, f.Rejects)); err != nil {
 			t.Fatal(err)
 		}
 		if r.Device != "r1" || r.File != "act1.xml.gz" || r.SHA256 != bad.SHA256 || r.Reason == "" || r.Path == "" ||
@@ -178,7 +178,7 @@ func TestUnusableRecordGoesToQuarantine(t *testing.T) {
 	if len(told) != 4 || told[0].Input != bad || told[1].Input != good {
 		t.Errorf("hooks: %+v", told)
 	}
-	if bytes.Count(mustRead(t, told[0].Rejects), []byte("\n")) != 2 { // and the digest
+	if bytes.Count(mustRead(t, filepath.Join(x.o.Quarantine, told[0].Rejects)), []byte("\n")) != 2 { // and the digest
 		t.Error("the quarantine file was appended to")
 	}
 }

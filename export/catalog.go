@@ -2,13 +2,13 @@ package export
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
+	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/record"
 )
@@ -22,28 +22,37 @@ var catalogDigest = durable.Digest{Before: "-- sha256 of the lines above: "}
 // WriteCatalog writes catalog.sql into the dataset root: a DuckDB view for each
 // record name that has a published file. It changes nothing if the file is right
 // already. Run calls it after each batch.
-func (x *Exporter) WriteCatalog() error {
-	path := filepath.Join(x.o.Dataset, catalogFile)
-	names, err := x.publishedNames()
+func (x *Exporter) WriteCatalog(ctx context.Context) error {
+	names, err := x.publishedNames(ctx)
 	if err != nil {
 		return &Error{Op: "list dataset", Path: x.o.Dataset, Err: err}
 	}
 	text := catalogDigest.Append(catalogSQL(names))
-	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, text) {
+	if old, err := x.oldCatalog(ctx); err == nil && bytes.Equal(old, text) {
 		return nil
 	}
-	if err := durable.ReplaceFile(path, text, durable.DataMode); err != nil {
-		return &Error{Op: "write catalog", Path: path, Err: err}
+	if err := x.o.Outputs.Replace(ctx, catalogFile, text); err != nil {
+		return &Error{Op: "write catalog", Path: x.o.outputName(catalogFile), Err: err}
 	}
 	return nil
 }
 
+// oldCatalog reads the catalog that is there.
+func (x *Exporter) oldCatalog(ctx context.Context) ([]byte, error) {
+	f, err := x.o.Outputs.Open(ctx, catalogFile)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(f)
+	return b, errors.Join(err, f.Close())
+}
+
 // publishedNames returns the record names of the catalogue, and UnknownRecords,
 // that have at least one published file: a view on none would be an error.
-func (x *Exporter) publishedNames() ([]*Table, error) {
+func (x *Exporter) publishedNames(ctx context.Context) ([]*Table, error) {
 	var tables []*Table
 	for _, t := range x.tables() {
-		ok, err := hasParquet(filepath.Join(x.o.Dataset, t.Name))
+		ok, err := hasParquet(ctx, x.o.Outputs, t.Name)
 		if err != nil {
 			return nil, err
 		}
@@ -64,38 +73,16 @@ func (x *Exporter) tables() []*Table {
 }
 
 // hasParquet reports whether some partition of a dataset has a file.
-func hasParquet(dir string) (found bool, err error) {
-	d, err := os.Open(dir)
-	if isMissing(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	for {
-		names, err := d.Readdirnames(256)
-		for _, name := range names {
-			if !strings.HasPrefix(name, "date=") {
-				continue
-			}
-			files, err := filepath.Glob(filepath.Join(globEscape(dir), name, "*.parquet"))
-			if err != nil || len(files) > 0 {
-				return err == nil, err
-			}
-		}
+func hasParquet(ctx context.Context, d depot.Reader, record string) (bool, error) {
+	for e, err := range d.List(ctx, record) {
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				return false, nil
-			}
 			return false, err
 		}
+		if isOutput(e.Path) {
+			return true, nil
+		}
 	}
-}
-
-// globEscape takes the meaning off the special characters of filepath.Match.
-func globEscape(s string) string {
-	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(s)
+	return false, nil
 }
 
 // viewName is the name of a dataset's view.

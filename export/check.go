@@ -2,14 +2,12 @@ package export
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
-	"acctpull/internal/durable"
+	"acctpull/internal/depot"
 	"acctpull/ledger"
 )
 
@@ -31,41 +29,49 @@ type Published struct {
 // Contents lists a dataset: published are the slash paths of the files that
 // readers see; foreign is everything else that lies where only such files
 // belong. Neither was opened. A dataset that does not exist has nothing.
-func Contents(dataset string) (published, foreign []string, err error) {
-	published, foreign, err = contents(dataset)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, &Error{Op: "list dataset", Path: dataset, Err: err}
+func Contents(ctx context.Context, dataset depot.Reader) (published, foreign []string, err error) {
+	for e, err := range dataset.List(ctx, "") {
+		if err != nil {
+			return nil, nil, &Error{Op: "list dataset", Err: err}
+		}
+		switch {
+		case isOutput(e.Path):
+			published = append(published, e.Path)
+		case strings.Contains(e.Path, "/"):
+			foreign = append(foreign, e.Path)
+		}
 	}
 	return published, foreign, nil
 }
 
-// ReadPublished reads one file of Contents to its end, not through the page
-// cache: its SHA-256, and what its footer says. An error that does not come from
-// the operating system means that the file is not one that acctpull wrote there,
-// or not any more.
-func ReadPublished(dataset, rel string) (Published, error) {
-	path := filepath.Join(dataset, filepath.FromSlash(rel))
-	sum, bytes, err := durable.Sum(path)
+// isOutput reports whether a path has the form <record>/date=…/….parquet.
+func isOutput(p string) bool {
+	e := strings.Split(p, "/")
+	return len(e) == 3 && strings.HasPrefix(e[1], "date=") && strings.HasSuffix(e[2], ".parquet")
+}
+
+// ReadPublished reads one file of Contents to its end, as the medium gives it
+// back: its SHA-256, and what its footer says. An error that does not come from
+// the system means that the file is not one that acctpull wrote there, or not
+// any more.
+func ReadPublished(ctx context.Context, dataset depot.Reader, rel string) (Published, error) {
+	sum, bytes, err := dataset.Sum(ctx, rel)
 	if err != nil {
-		return Published{}, &Error{Op: "read output", Path: path, Err: err}
+		return Published{}, &Error{Op: "read output", Path: rel, Err: err}
 	}
-	p, err := readPublished(path, rel)
+	p, err := readPublished(ctx, dataset, rel)
 	p.Output.SHA256, p.Bytes = sum, bytes
 	if err != nil {
-		return p, &Error{Op: "read output", Path: path, Err: err}
+		return p, &Error{Op: "read output", Path: rel, Err: err}
 	}
 	return p, nil
 }
 
 // CheckCatalog proves the catalogue of a dataset by the digest in its last line.
 // A dataset without one is whole: the next export makes it.
-func CheckCatalog(dataset string) error {
-	path := filepath.Join(dataset, catalogFile)
-	if err := catalogDigest.CheckFile(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return &Error{Op: "check catalog", Path: path, Err: err}
+func CheckCatalog(ctx context.Context, dataset depot.Reader) error {
+	if err := depot.CheckDigest(ctx, dataset, catalogFile, catalogDigest); err != nil && !isMissing(err) {
+		return &Error{Op: "check catalog", Path: catalogFile, Err: err}
 	}
 	return nil
 }
@@ -79,20 +85,21 @@ func RejectsName(device, sha256 string) string {
 // RejectsSuffix ends the names of such files.
 const RejectsSuffix = ".records.jsonl"
 
-// CheckRejects proves a file of unusable records by the digest in its last line.
-func CheckRejects(path string) error {
-	if err := rejectsDigest.CheckFile(path); err != nil {
-		return &Error{Op: "check quarantine file", Path: path, Err: err}
+// CheckRejects proves a file of unusable records, a name in the quarantine, by
+// the digest in its last line.
+func CheckRejects(ctx context.Context, quarantine depot.Reader, name string) error {
+	if err := depot.CheckDigest(ctx, quarantine, name, rejectsDigest); err != nil {
+		return &Error{Op: "check quarantine file", Path: name, Err: err}
 	}
 	return nil
 }
 
 // CountRejects returns the number of unusable records of an input that are in
-// the quarantine directory; 0 if there is no such file.
-func CountRejects(quarantine, device, sha256 string) (n int64, err error) {
-	path := filepath.Join(quarantine, RejectsName(device, sha256))
-	f, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+// the quarantine; 0 if there is no such file.
+func CountRejects(ctx context.Context, quarantine depot.Reader, device, sha256 string) (n int64, err error) {
+	path := RejectsName(device, sha256)
+	f, err := quarantine.Open(ctx, path)
+	if isMissing(err) {
 		return 0, nil
 	}
 	if err != nil {
@@ -116,33 +123,4 @@ func CountRejects(quarantine, device, sha256 string) (n int64, err error) {
 			return 0, &Error{Op: "read quarantine file", Path: path, Err: err}
 		}
 	}
-}
-
-// contents walks the two levels below the root.
-func contents(dataset string) (published, foreign []string, err error) {
-	records, err := os.ReadDir(dataset)
-	for _, r := range records {
-		if err != nil || !r.IsDir() || strings.HasPrefix(r.Name(), ".") {
-			continue
-		}
-		var dates []fs.DirEntry
-		dates, err = os.ReadDir(filepath.Join(dataset, r.Name()))
-		for _, d := range dates {
-			rel := r.Name() + "/" + d.Name()
-			if !d.IsDir() || !strings.HasPrefix(d.Name(), "date=") {
-				foreign = append(foreign, rel)
-				continue
-			}
-			files, e := os.ReadDir(filepath.Join(dataset, r.Name(), d.Name()))
-			err = errors.Join(err, e)
-			for _, f := range files {
-				if f.Type().IsRegular() && strings.HasSuffix(f.Name(), ".parquet") && !strings.HasPrefix(f.Name(), ".") {
-					published = append(published, rel+"/"+f.Name())
-				} else {
-					foreign = append(foreign, rel+"/"+f.Name())
-				}
-			}
-		}
-	}
-	return published, foreign, err
 }

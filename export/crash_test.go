@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/internal/gen"
 	"acctpull/internal/powercut"
@@ -168,7 +169,7 @@ func cloneRaw(t testing.TB, dir string) string {
 // readSourcesOf fails unless the published file is whole.
 func readSourcesOf(t testing.TB, dataset, rel string) {
 	t.Helper()
-	if err := readSources(map[string]*batchReader{}, filepath.Join(dataset, rel), rel); err != nil {
+	if err := readSources(t.Context(), map[string]*batchReader{}, depot.NewDir(dataset), rel); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -271,7 +272,7 @@ func checkClaims(t *testing.T, dir string, claimed []ledger.Output) {
 // twice.
 func checkWhole(t *testing.T, dir string, truth gen.Truth) {
 	t.Helper()
-	batches, err := Sources(filepath.Join(dir, "dataset"))
+	batches, err := Sources(t.Context(), depot.NewDir(filepath.Join(dir, "dataset")))
 	if err != nil {
 		t.Fatal(err)
 	}

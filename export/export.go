@@ -21,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
 	"acctpull/record"
@@ -36,16 +37,21 @@ const stagingDir = ".staging"
 
 // Options say what an [Exporter] reads and where it writes.
 type Options struct {
-	// Dataset is the root directory of the dataset. It is created if it is
-	// missing.
+	// Dataset is the local root directory of the dataset, created if it is
+	// missing. Outputs are staged below it.
 	Dataset string
+	// Outputs is where outputs are published, by their paths in the dataset;
+	// nil is Dataset itself.
+	Outputs depot.Depot
 	// Open opens an input: its bytes as pulled, gzip unless the name ends in
 	// ".xml". If the error matches fs.ErrNotExist or fs.ErrPermission, that
 	// input is quarantined and the others go on; any other error ends the run.
 	Open func(ledger.Input) (io.ReadCloser, error)
-	// Quarantine is the directory for unusable records, created when the first
-	// one is met.
+	// Quarantine is the local directory for unusable records, created when the
+	// first one is met, and Rejects where their files are published; nil is
+	// Quarantine itself.
 	Quarantine string
+	Rejects    depot.Depot
 	// Reader is how files are read; File is set for each input. With Salvage
 	// the complete records of a truncated file are exported.
 	Reader record.ReaderOptions
@@ -90,7 +96,8 @@ type FileResult struct {
 	Hint string
 	// Records counts the rows exported from this file.
 	Records int64
-	// Rejected counts the records in Rejects, a file of JSON lines.
+	// Rejected counts the records in Rejects, the name of a file of JSON lines
+	// in the quarantine.
 	Rejected int64
 	Rejects  string
 	// Repeated counts records whose object had a record with the same or a
@@ -175,6 +182,12 @@ func New(o Options) (*Exporter, error) {
 	if o.Memory == 0 {
 		o.Memory = DefaultMemory
 	}
+	if o.Outputs == nil {
+		o.Outputs = depot.NewDir(o.Dataset)
+	}
+	if o.Rejects == nil {
+		o.Rejects = depot.NewDir(o.Quarantine)
+	}
 	if o.Reader.Catalogue == nil {
 		o.Reader.Catalogue = record.Builtin()
 	}
@@ -213,6 +226,15 @@ func (x *Exporter) RemoveLeftovers() (int, error) {
 		}
 	}
 	return total, nil
+}
+
+// outputName is how a person finds a published file: its path in the dataset,
+// below the directory if that is where outputs are.
+func (o *Options) outputName(path string) string {
+	if d, ok := o.Outputs.(*depot.Dir); ok {
+		return filepath.Join(d.Root(), filepath.FromSlash(path))
+	}
+	return path
 }
 
 // createdBy is the writer's name in the footer of every output.

@@ -1,6 +1,7 @@
 package export
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -8,14 +9,12 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
+	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
 	"acctpull/record"
@@ -181,7 +180,7 @@ func (f *inputFile) accept(truncated bool) (FileResult, error) {
 		return res, nil
 	}
 	var err error
-	if res.Rejects, err = f.rejects.publish(f.run.x.o.Quarantine, f.in); err != nil {
+	if res.Rejects, err = f.rejects.publish(f.run.ctx, f.run.x.o.Rejects, f.in); err != nil {
 		return FileResult{}, err
 	}
 	f.run.store.commit()
@@ -268,12 +267,11 @@ func (f *inputFile) reject(e *record.RecordError) error {
 	if err != nil {
 		return err
 	}
-	b = append(b, '\n')
-	q.hash.Write(b)
-	return q.write(b)
+	return q.write(append(b, '\n'))
 }
 
 func (q *rejects) write(b []byte) error {
+	q.hash.Write(b)
 	if _, err := q.temp.Write(b); err != nil {
 		return &Error{Op: "write quarantine file", Path: q.temp.Path(), Err: err}
 	}
@@ -287,31 +285,40 @@ func rejectsName(in ledger.Input) string {
 	return in.SHA256[:16] + "-" + hex.EncodeToString(device[:8]) + RejectsSuffix
 }
 
-// publish gives the file its name in dir and returns the path, "" if there are
-// no rejects. It replaces an earlier one of the same input.
-func (q *rejects) publish(dir string, in ledger.Input) (string, error) {
+// publish gives the file its name in the quarantine and returns it, "" if there
+// are no rejects. It replaces an earlier one of the same input.
+func (q *rejects) publish(ctx context.Context, to depot.Depot, in ledger.Input) (string, error) {
 	if q.temp == nil {
 		return "", nil
 	}
-	path := filepath.Join(dir, rejectsName(in))
+	name := rejectsName(in)
 	if err := q.write(rejectsDigest.Line(q.hash)); err != nil {
 		return "", err
 	}
-	err := q.temp.Publish(path)
-	if errors.Is(err, fs.ErrExist) {
+	if err := q.replace(ctx, to, name); err != nil {
+		return "", &Error{Op: "publish quarantine file", Path: name, Err: err}
+	}
+	return name, nil
+}
+
+func (q *rejects) replace(ctx context.Context, to depot.Depot, name string) error {
+	if err := q.temp.Sync(); err != nil {
+		return err
+	}
+	sum := hex.EncodeToString(q.hash.Sum(nil))
+	f := []depot.File{{Path: name, Local: q.temp.Path(), SHA256: sum, Size: q.temp.Size()}}
+	for range 2 {
+		placed, err := to.Publish(ctx, f)
+		if err != nil || placed[0].Outcome != depot.Taken {
+			return err
+		}
 		// The same file was read before: by a run that crashed, or with another
 		// profile. What it said then can be made again from the file itself.
-		if err = os.Remove(path); err == nil || errors.Is(err, fs.ErrNotExist) {
-			err = durable.MoveNoReplace(q.temp.Path(), path)
-		}
-		if err == nil {
-			err = durable.SyncDir(dir)
+		if err := to.Remove(ctx, name); err != nil && !isMissing(err) {
+			return err
 		}
 	}
-	if err != nil {
-		return "", &Error{Op: "publish quarantine file", Path: path, Err: err}
-	}
-	return path, nil
+	return ErrConflict
 }
 
 // abort removes the file unless it was published.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,7 +16,6 @@ import (
 	"github.com/parquet-go/parquet-go/format"
 
 	"acctpull/internal/durable"
-	"acctpull/ledger"
 )
 
 // The keys of the metadata that every output carries.
@@ -179,47 +177,4 @@ const batchDigits = 32
 // path is the output's path relative to the dataset root.
 func (p *part) outputPath(batch string) string {
 	return p.path() + "/" + batch[:batchDigits] + ".parquet"
-}
-
-// publish gives the staged file its name. If the name is taken by the same
-// content, an earlier run published it: it is adopted.
-func (o *output) publish(x *Exporter, batch string) (out ledger.Output, adopted bool, err error) {
-	p := o.part
-	out = ledger.Output{
-		Path: p.outputPath(batch), SHA256: o.sum(), Rows: o.file.rows, Record: p.ds.table.Name, Date: p.date(),
-	}
-	final := filepath.Join(x.o.Dataset, filepath.FromSlash(out.Path))
-	fail := func(err error) (ledger.Output, bool, error) {
-		return ledger.Output{}, false, &Error{Op: "publish output", Path: final, Err: err}
-	}
-	if err := durable.MkdirAll(filepath.Dir(final)); err != nil {
-		return fail(err)
-	}
-	err = o.temp.Publish(final)
-	if errors.Is(err, fs.ErrExist) {
-		if err := o.adopt(final); err != nil {
-			return fail(err)
-		}
-		return out, true, nil
-	}
-	if err != nil {
-		return fail(err)
-	}
-	return out, false, nil
-}
-
-// adopt checks that the file at final is the one that was to be published, and
-// makes it durable: whoever published it may have crashed before that.
-func (o *output) adopt(final string) error {
-	if err := durable.SyncFile(final); err != nil {
-		return err
-	}
-	sum, _, err := durable.Sum(final)
-	if err != nil {
-		return err
-	}
-	if sum != o.sum() {
-		return fmt.Errorf("%w: SHA-256 %s, expected %s", ErrConflict, sum, o.sum())
-	}
-	return errors.Join(durable.SyncDir(filepath.Dir(final)), o.temp.Abort())
 }

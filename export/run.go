@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 
+	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
 	"acctpull/record"
@@ -182,29 +183,13 @@ func (r *run) publish() (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	dirs := map[string]bool{r.x.o.Dataset: true}
-	for _, p := range parts {
-		if err := r.ctx.Err(); err != nil {
-			return Result{}, err
-		}
-		out, adopted, err := p.out.publish(r.x, r.batch.ID)
-		if err != nil {
-			return Result{}, err
-		}
-		res.Outputs = append(res.Outputs, out)
-		res.Records += out.Rows
-		if adopted {
-			res.Adopted++
-		}
-		dirs[filepath.Join(r.x.o.Dataset, out.Record)] = true
+	if err := r.ctx.Err(); err != nil {
+		return Result{}, err
 	}
-	// A process that died may have left directories whose names are not durable.
-	for dir := range dirs {
-		if err := durable.SyncDir(dir); err != nil {
-			return Result{}, &Error{Op: "sync directory", Path: dir, Err: err}
-		}
+	if err := r.publishAll(parts, &res); err != nil {
+		return Result{}, err
 	}
-	if err := r.x.WriteCatalog(); err != nil {
+	if err := r.x.WriteCatalog(r.ctx); err != nil {
 		return Result{}, err
 	}
 	if res.Records != r.records {
@@ -218,6 +203,34 @@ func (r *run) publish() (Result, error) {
 		r.report(f, r.overflow[i])
 	}
 	return res, nil
+}
+
+// publishAll gives every staged file its name. A name that is taken by the same
+// content was published by an earlier run: it is adopted.
+func (r *run) publishAll(parts []*part, res *Result) error {
+	files := make([]depot.File, len(parts))
+	for i, p := range parts {
+		files[i] = depot.File{Path: p.outputPath(r.batch.ID), Local: p.out.temp.Path(), SHA256: p.out.sum(), Size: p.out.temp.Size()}
+	}
+	placed, err := r.x.o.Outputs.Publish(r.ctx, files)
+	if err != nil {
+		return &Error{Op: "publish outputs", Path: r.x.o.Dataset, Err: err}
+	}
+	for i, p := range parts {
+		f := files[i]
+		switch placed[i].Outcome {
+		case depot.Taken:
+			return &Error{Op: "publish output", Path: r.x.o.outputName(f.Path),
+				Err: fmt.Errorf("%w: SHA-256 %s, expected %s", ErrConflict, placed[i].SHA256, f.SHA256)}
+		case depot.Same:
+			res.Adopted++
+		}
+		res.Outputs = append(res.Outputs, ledger.Output{
+			Path: f.Path, SHA256: f.SHA256, Rows: p.out.file.rows, Record: p.ds.table.Name, Date: p.date(),
+		})
+		res.Records += p.out.file.rows
+	}
+	return nil
 }
 
 // stageAll writes what is buffered and finishes every staged file. Nothing is

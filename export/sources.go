@@ -2,16 +2,16 @@ package export
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/parquet-go/parquet-go"
 
+	"acctpull/internal/depot"
 	"acctpull/ledger"
 )
 
@@ -31,24 +31,23 @@ type PublishedBatch struct {
 	Sources []Source
 }
 
-// Sources reads the metadata of every published file below the dataset root,
+// Sources reads the metadata of every published file of a dataset,
 // so that a lost ledger can be rebuilt: the sources of a batch without missing
 // outputs are exported, and must not be exported again. The outputs of a batch
 // with missing ones have to be removed before its sources are exported anew,
 // or those rows would be there twice. Batches come in the order of their IDs.
 //
 // A file below a record directory that acctpull did not write is an error.
-func Sources(dataset string) ([]PublishedBatch, error) {
-	paths, _, err := contents(dataset)
-	slices.Sort(paths)
+func Sources(ctx context.Context, dataset depot.Reader) ([]PublishedBatch, error) {
+	paths, _, err := Contents(ctx, dataset)
 	if err != nil {
-		return nil, &Error{Op: "list dataset", Path: dataset, Err: err}
+		return nil, err
 	}
+	slices.Sort(paths)
 	batches := map[string]*batchReader{}
 	for _, rel := range paths {
-		path := filepath.Join(dataset, filepath.FromSlash(rel))
-		if err := readSources(batches, path, rel); err != nil {
-			return nil, &Error{Op: "read sources", Path: path, Err: err}
+		if err := readSources(ctx, batches, dataset, rel); err != nil {
+			return nil, &Error{Op: "read sources", Path: rel, Err: err}
 		}
 	}
 	list := make([]PublishedBatch, 0, len(batches))
@@ -81,8 +80,8 @@ func (b *batchReader) result(paths []string) PublishedBatch {
 }
 
 // readSources adds what one published file tells.
-func readSources(batches map[string]*batchReader, path, rel string) error {
-	p, err := readPublished(path, rel)
+func readSources(ctx context.Context, batches map[string]*batchReader, dataset depot.Reader, rel string) error {
+	p, err := readPublished(ctx, dataset, rel)
 	if err != nil {
 		return err
 	}
@@ -106,17 +105,13 @@ func readSources(batches map[string]*batchReader, path, rel string) error {
 
 // readPublished reads the footer of one published file and proves that it does
 // not contradict itself or its path.
-func readPublished(path, rel string) (p Published, err error) {
-	f, err := os.Open(path)
+func readPublished(ctx context.Context, dataset depot.Reader, rel string) (p Published, err error) {
+	f, err := dataset.Open(ctx, rel)
 	if err != nil {
 		return p, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	st, err := f.Stat()
-	if err != nil {
-		return p, err
-	}
-	pf, err := parquet.OpenFile(f, st.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
+	pf, err := parquet.OpenFile(f, f.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return p, err
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"acctpull/ledger"
+
+	"acctpull/internal/depot"
 )
 
 // The dataset knows what was exported into it, so that a lost ledger can be
@@ -24,7 +26,7 @@ func TestSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	batches, err := Sources(x.o.Dataset)
+	batches, err := Sources(t.Context(), x.o.Outputs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +65,7 @@ func TestSources(t *testing.T) {
 	if err := os.Remove(filepath.Join(x.o.Dataset, two.Outputs[1].Path)); err != nil {
 		t.Fatal(err)
 	}
-	batches, err = Sources(x.o.Dataset)
+	batches, err = Sources(t.Context(), x.o.Outputs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,15 +101,14 @@ func TestSourcesAreLoud(t *testing.T) {
 			if err := c.spoil(filepath.Join(x.o.Dataset, res.Outputs[0].Path)); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Sources(x.o.Dataset); err == nil || !strings.Contains(err.Error(), c.want) {
+			if _, err := Sources(t.Context(), x.o.Outputs); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("error %v", err)
 			}
 		})
 	}
-	if _, err := Sources(filepath.Join(t.TempDir(), "none")); !isMissing(err) {
-		t.Errorf("missing dataset: %v", err)
-	}
-	if b, err := Sources(t.TempDir()); err != nil || len(b) != 0 {
-		t.Errorf("empty dataset: %v %v", b, err)
+	for _, dir := range []string{t.TempDir(), filepath.Join(t.TempDir(), "none")} {
+		if b, err := Sources(t.Context(), depot.NewDir(dir)); err != nil || len(b) != 0 {
+			t.Errorf("empty dataset: %v %v", b, err)
+		}
 	}
 }

@@ -1,18 +1,20 @@
 package pull
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 	"unicode/utf8"
 
+	"acctpull/internal/depot"
 	"acctpull/internal/durable"
+	"acctpull/rollover"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,27 +94,6 @@ func DeviceName(dir string) (string, error) {
 	return device, nil
 }
 
-// SealedDirs returns the directories that hold the closed files of a device, as
-// they are on disk: act/, and every act/alt/<hash>/ that exists. Retention and
-// recovery go through all of them. A device without any gets none.
-func SealedDirs(data, device string) ([]string, error) {
-	act := filepath.Join(data, devicesDir, DirName(device), sealedDir)
-	if _, err := os.Stat(act); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	dirs := []string{act}
-	alts, err := os.ReadDir(filepath.Join(act, otherDir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return dirs, nil
-	}
-	for _, a := range alts {
-		if a.IsDir() {
-			dirs = append(dirs, filepath.Join(act, otherDir, a.Name()))
-		}
-	}
-	return dirs, err
-}
-
 // Devices returns the names of the devices that have a directory in the archive.
 func Devices(data string) ([]string, error) {
 	dirs, err := os.ReadDir(filepath.Join(data, devicesDir))
@@ -133,126 +114,95 @@ func Devices(data string) ([]string, error) {
 	return names, nil
 }
 
-// archive is where the files of one device are kept.
+// archive is where the files of one device are kept: on their way below the
+// data directory, finished in a depot.
 type archive struct {
 	data, device string
-	touched      map[string]bool // directories whose names are not durable yet
+	depot        depot.Depot
 }
 
-func newArchive(data, device string) *archive {
-	return &archive{data: data, device: device, touched: make(map[string]bool)}
-}
-
-// collect is the directory of files on their way.
+// collect is the local directory of files on their way.
 func (a *archive) collect() string {
 	return filepath.Join(a.data, devicesDir, DirName(a.device), collectDir)
 }
 
-// sealed is the directory of closed files.
-func (a *archive) sealed() string {
-	return filepath.Join(a.data, devicesDir, DirName(a.device), sealedDir)
-}
+// SealedPath returns the directory in the depot that holds the closed files of a
+// device, as a slash path: its act/, with act/alt/<hash>/ below it.
+func SealedPath(device string) string { return devicesDir + "/" + DirName(device) + "/" + sealedDir }
 
-// quarantine is the directory of files that could not be trusted.
-func (a *archive) quarantine() string {
-	return filepath.Join(a.data, quarantineDir, DirName(a.device))
+// ParseSealed tells whose file lies at a path below a SealedPath, and its name;
+// ok is false for anything else that may lie there.
+func ParseSealed(at string) (device string, name rollover.Name, ok bool) {
+	e := strings.Split(at, "/")
+	alt := len(e) == 6 && e[3] == otherDir
+	if len(e) != 4 && !alt || e[0] != devicesDir || e[2] != sealedDir {
+		return "", name, false
+	}
+	name, err := rollover.ParseName(e[len(e)-1])
+	if err != nil || name.Prefix != rollover.Act {
+		return "", name, false
+	}
+	device, err = DeviceName(e[1])
+	return device, name, err == nil
 }
 
 // prepare makes the directories that every run needs.
-func (a *archive) prepare() error {
-	return errors.Join(durable.MkdirAll(a.collect()), durable.MkdirAll(a.sealed()))
-}
+func (a *archive) prepare() error { return durable.MkdirAll(a.collect()) }
 
-// rel returns the slash path of a file relative to the data directory, which is
-// how the ledger names it.
-func (a *archive) rel(file string) (string, error) {
-	r, err := filepath.Rel(a.data, file)
-	return filepath.ToSlash(r), err
-}
-
-// publish gives a fetched file, which is durable under its temporary path, its
-// name in act/. The names become durable with sync. If the name is taken by
-// the same content, that file stays and the temporary one is left to the caller
-// to remove; if it is taken by other content, the file goes to
-// act/alt/<first 16 digits of its hash>/, and other is true.
-func (a *archive) publish(temp, name, sum string) (stored string, other bool, err error) {
-	final := filepath.Join(a.sealed(), name)
-	placed, err := a.place(temp, final, sum)
-	if err == nil && !placed {
-		other = true
-		final = filepath.Join(a.sealed(), otherDir, sum[:16], name)
-		if err = durable.MkdirAll(filepath.Dir(final)); err != nil {
-			return "", other, err
-		}
-		if placed, err = a.place(temp, final, sum); err == nil && !placed {
-			err = fmt.Errorf("%s holds other content than its name says", final)
-		}
+// publish gives fetched files their names in act/ and makes them durable; Path
+// is the plain name on entry and where the file lies on return. A name that is
+// taken by other content sends the file to act/alt/<first 16 digits of its
+// hash>/, and other is true for it.
+func (a *archive) publish(ctx context.Context, files []depot.File) (other []bool, err error) {
+	names := make([]string, len(files))
+	for i := range files {
+		names[i] = files[i].Path
+		files[i].Path = SealedPath(a.device) + "/" + names[i]
 	}
+	return a.place(ctx, files, func(i int) string {
+		return SealedPath(a.device) + "/" + otherDir + "/" + files[i].SHA256[:16] + "/" + names[i]
+	})
+}
+
+// place publishes files, and those whose path is taken by other content under
+// their second path.
+func (a *archive) place(ctx context.Context, files []depot.File, second func(i int) string) (other []bool, err error) {
+	other = make([]bool, len(files))
+	placed, err := a.depot.Publish(ctx, files)
 	if err != nil {
-		return "", other, err
+		return nil, err
 	}
-	stored, err = a.rel(final)
-	return stored, other, err
-}
-
-// place moves a file to a name, or finds that it is there already. It returns
-// false if the name holds other content.
-func (a *archive) place(temp, final, sum string) (bool, error) {
-	err := durable.MoveNoReplace(temp, final)
-	switch {
-	case err == nil:
-		a.touched[filepath.Dir(temp)] = true
-	case !errors.Is(err, fs.ErrExist):
-		return false, err
-	default:
-		there, _, err := durable.Sum(final)
-		if err != nil || there != sum {
-			return false, err
-		}
-		// A crash may have left it before its name was durable.
-		if err := durable.SyncFile(final); err != nil {
-			return false, err
+	var rest []depot.File
+	for i, p := range placed {
+		if p.Outcome == depot.Taken {
+			other[i] = true
+			files[i].Path = second(i)
+			rest = append(rest, files[i])
 		}
 	}
-	a.touched[filepath.Dir(final)] = true
-	return true, nil
+	if len(rest) == 0 {
+		return other, nil
+	}
+	if placed, err = a.depot.Publish(ctx, rest); err != nil {
+		return nil, err
+	}
+	for i, p := range placed {
+		if p.Outcome == depot.Taken {
+			return nil, fmt.Errorf("%s holds other content than its name says", rest[i].Path)
+		}
+	}
+	return other, nil
 }
 
 // isolate moves a file that cannot be trusted to the quarantine, with the reason
 // beside it, and makes both durable.
-func (a *archive) isolate(temp, name, sum, reason string) (stored string, err error) {
-	if err := durable.MkdirAll(a.quarantine()); err != nil {
+func (a *archive) isolate(ctx context.Context, local, name, sum string, size int64, reason string) (stored string, err error) {
+	at := quarantineDir + "/" + DirName(a.device) + "/" + name + "-"
+	files := []depot.File{{Path: at + sum[:8], Local: local, SHA256: sum, Size: size}}
+	if _, err := a.place(ctx, files, func(int) string { return at + sum }); err != nil {
 		return "", err
 	}
-	final := filepath.Join(a.quarantine(), name+"-"+sum[:8])
-	placed, err := a.place(temp, final, sum)
-	if err == nil && !placed {
-		final = filepath.Join(a.quarantine(), name+"-"+sum)
-		if placed, err = a.place(temp, final, sum); err == nil && !placed {
-			err = fmt.Errorf("%s holds other content than its name says", final)
-		}
-	}
-	if err != nil {
-		return "", err
-	}
-	if err := durable.ReplaceFile(final+reasonSuffix, noteDigest.Append([]byte(reason)), durable.DataMode); err != nil {
-		return "", err
-	}
-	if err := a.sync(); err != nil {
-		return "", err
-	}
-	return a.rel(final)
-}
-
-// sync makes every name durable that was given or taken away since the last
-// sync.
-func (a *archive) sync() error {
-	var errs []error
-	for dir := range a.touched {
-		errs = append(errs, durable.SyncDir(dir))
-	}
-	clear(a.touched)
-	return errors.Join(errs...)
+	return files[0].Path, a.depot.Replace(ctx, files[0].Path+reasonSuffix, noteDigest.Append([]byte(reason)))
 }
 
 // checkSpace returns ErrSpace if a file system has less free than it should.
@@ -272,12 +222,3 @@ func checkSpace(dir string, want Space) error {
 
 // hexSum returns a digest as the ledger writes it.
 func hexSum(sum [sha256.Size]byte) string { return hex.EncodeToString(sum[:]) }
-
-// underData resolves a path of the ledger, or returns "" for one that does not
-// lie in the data directory.
-func underData(data, stored string) string {
-	if stored == "" || path.IsAbs(stored) || path.Clean(stored) != stored || strings.HasPrefix(stored, "../") {
-		return ""
-	}
-	return filepath.Join(data, filepath.FromSlash(stored))
-}

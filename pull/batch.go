@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"acctpull/internal/depot"
 	"acctpull/ledger"
 )
 
@@ -61,8 +62,7 @@ func (b *batch) entries() []entry {
 
 // settleAll publishes and records what arrived, and records what did not.
 func (b *batch) settleAll(ctx context.Context) error {
-	var good []ledger.StoreItem
-	var files []File
+	var good []work
 	for _, w := range b.todo {
 		a := b.r.arrived[w.entry.name]
 		current, listed := b.now[w.entry.name]
@@ -79,17 +79,13 @@ func (b *batch) settleAll(ctx context.Context) error {
 		case a.err != nil:
 			err = b.distrust(ctx, w, a)
 		default:
-			var f File
-			var item ledger.StoreItem
-			if f, item, err = b.publish(w, a); err == nil {
-				good, files = append(good, item), append(files, f)
-			}
+			good = append(good, w)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return b.record(ctx, good, files)
+	return b.store(ctx, good)
 }
 
 // missing gives back a file that did not arrive.
@@ -106,32 +102,36 @@ func (b *batch) missing(ctx context.Context, w work, why error) error {
 // oneLine is the text of an error for a reason.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// publish gives a verified file its name. The file is closed after that: its
-// bytes were durable before, so nothing that closing could say matters for what
-// is on the disk, but an error still keeps it out of the ledger.
-func (b *batch) publish(w work, a *arrival) (File, ledger.StoreItem, error) {
-	stored, other, err := b.archive.publish(a.file.Path(), w.entry.name, a.sum)
-	if err == nil {
-		err = a.file.Abort()
-	}
-	if err != nil {
-		return File{}, ledger.StoreItem{}, &localError{&Error{Op: "store", Device: b.device, File: w.entry.name, Err: err}}
-	}
-	f := File{Key: w.claim.Key, Outcome: Stored, SHA256: a.sum, Stored: stored, Records: a.records}
-	if other {
-		f.Warning = "other content under a name that is already taken; both are kept"
-	}
-	return f, ledger.StoreItem{Claim: w.claim, SHA256: a.sum, Stored: stored}, nil
-}
-
-// record makes the new names durable and tells the ledger, in one transaction.
-func (b *batch) record(ctx context.Context, items []ledger.StoreItem, files []File) error {
-	if err := b.archive.sync(); err != nil {
-		return &localError{err}
-	}
-	if len(items) == 0 {
+// store gives verified files their names, makes those durable and tells the
+// ledger, in one transaction.
+func (b *batch) store(ctx context.Context, good []work) error {
+	if len(good) == 0 {
 		return nil
 	}
+	finished := make([]depot.File, len(good))
+	for i, w := range good {
+		a := b.r.arrived[w.entry.name]
+		finished[i] = depot.File{Path: w.entry.name, Local: a.file.Path(), SHA256: a.sum, Size: a.file.Size()}
+	}
+	other, err := b.archive.publish(ctx, finished)
+	if err != nil {
+		return &localError{&Error{Op: "store", Device: b.device, Err: err}}
+	}
+	items := make([]ledger.StoreItem, len(good))
+	files := make([]File, len(good))
+	for i, w := range good {
+		d := finished[i]
+		items[i] = ledger.StoreItem{Claim: w.claim, SHA256: d.SHA256, Stored: d.Path}
+		files[i] = File{Key: w.claim.Key, Outcome: Stored, SHA256: d.SHA256, Stored: d.Path, Records: b.r.arrived[w.entry.name].records}
+		if other[i] {
+			files[i].Warning = "other content under a name that is already taken; both are kept"
+		}
+	}
+	return b.record(ctx, items, files)
+}
+
+// record tells the ledger of files that are durable under their names.
+func (b *batch) record(ctx context.Context, items []ledger.StoreItem, files []File) error {
 	results, err := b.o.Ledger.StoreMany(ctx, b.o.Now(), items)
 	if err != nil {
 		return err
@@ -154,10 +154,7 @@ func (b *batch) record(ctx context.Context, items []ledger.StoreItem, files []Fi
 // distrust moves a file that did not pass verification to the quarantine.
 func (b *batch) distrust(ctx context.Context, w work, a *arrival) error {
 	reason := clean(oneLine(a.err))
-	stored, err := b.archive.isolate(a.file.Path(), w.entry.name, a.sum, b.note(w.claim.Key, a.sum, reason))
-	if err == nil {
-		err = a.file.Abort()
-	}
+	stored, err := b.archive.isolate(ctx, a.file.Path(), w.entry.name, a.sum, a.file.Size(), b.note(w.claim.Key, a.sum, reason))
 	if err != nil {
 		return &localError{&Error{Op: "quarantine", Device: b.device, File: w.entry.name, Err: err}}
 	}
@@ -185,7 +182,8 @@ func (r *run) note(k ledger.Key, sum, reason string) string {
 		reason, k.Device, k.Path, k.Name, k.Size, k.MTime, sum, r.o.Now().UTC().Format(time.RFC3339))
 }
 
-// discard removes the temporary files that were not published.
+// discard closes what arrived, and removes the temporary files that were not
+// moved to their names.
 func (b *batch) discard() error {
 	var errs []error
 	for _, a := range b.r.arrived {

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"acctpull/internal/depot"
 	"acctpull/ledger"
 	"acctpull/rollover"
 )
@@ -63,6 +64,7 @@ func newRun(o Options, t Target) (*run, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Depot = o.where()
 	if o.Owner == "" {
 		host, err := os.Hostname()
 		if err != nil {
@@ -87,11 +89,19 @@ func newRun(o Options, t Target) (*run, error) {
 		o: o, t: t, limits: o.Limits.withDefaults(), device: t.Device,
 		path:    keyPath(t.Path),
 		owner:   leaseOwner(o.Owner, t.Device),
-		archive: newArchive(o.Data, t.Device),
+		archive: &archive{data: o.Data, device: t.Device, depot: o.Depot},
 		result:  Result{Device: t.Device, Target: t.String(), Transport: or(t.Transport, Auto)},
 		settled: make(map[ledger.Key]File),
 		failed:  make(map[ledger.Key]string),
 	}, nil
+}
+
+// where is the depot of the options.
+func (o Options) where() depot.Depot {
+	if o.Depot == nil {
+		return depot.NewDir(o.Data)
+	}
+	return o.Depot
 }
 
 // keyPath is a directory as it stands in ledger keys: without a slash at its end.

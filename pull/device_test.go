@@ -209,9 +209,10 @@ func TestNamesAndContents(t *testing.T) {
 					t.Fatalf("%s: %q %v", p, b, err)
 				}
 			}
-			dirs, err := SealedDirs(r.data, "router1")
-			if err != nil || len(dirs) != 2 || dirs[1] != filepath.Join(r.data, filepath.Dir(other.Stored)) {
-				t.Fatalf("%q %v", dirs, err)
+			for _, p := range []string{"devices/router1/act/" + name, other.Stored} {
+				if d, n, ok := ParseSealed(p); !ok || d != "router1" || n.String() != name {
+					t.Fatalf("%s: %s %v %v", p, d, n, ok)
+				}
 			}
 			// A time that changes and nothing else: the file is there already.
 			r.put(name, "two\n", 400)

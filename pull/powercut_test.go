@@ -112,7 +112,7 @@ func checkAfterCut(t *testing.T, r *rig, want map[string]string, reported []stri
 			t.Fatalf("%s: %s was reported as stored and has %d bytes", where, name, len(got[name]))
 		}
 	}
-	act := newArchive(r.data, "router1").sealed()
+	act := dirsOf(r.data, "router1").sealed
 	if names, err := actNames(act); err == nil {
 		for _, name := range names {
 			if b, err := os.ReadFile(filepath.Join(act, name)); err != nil || string(b) != want[name] {

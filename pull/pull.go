@@ -20,6 +20,7 @@ import (
 	"context"
 	"time"
 
+	"acctpull/internal/depot"
 	"acctpull/ledger"
 )
 
@@ -27,6 +28,9 @@ import (
 type Options struct {
 	// Data is the data directory; see docs/formats/archive.md.
 	Data string
+	// Depot is where finished files live. nil is the data directory itself;
+	// with another one only files on their way lie below Data.
+	Depot depot.Depot
 	// Ledger is the open ledger of that data directory.
 	Ledger *ledger.Ledger
 	// Verify reads the file at path to its end and returns how many records

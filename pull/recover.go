@@ -6,15 +6,15 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
-	"acctpull/rollover"
 )
 
 // ErrStateLost: ledger and archive contradict each other.
@@ -47,7 +47,7 @@ func Recover(ctx context.Context, o Options) (Recovery, error) {
 	if err != nil {
 		return rec, &Error{Op: "recover", Err: err}
 	}
-	if err := checkNotLost(ctx, o, devices); err != nil {
+	if err := checkNotLost(ctx, o); err != nil {
 		return rec, err
 	}
 	for _, device := range devices {
@@ -92,49 +92,27 @@ func (rec *Recovery) lost() error {
 }
 
 // checkNotLost refuses to start with an empty ledger beside a full archive.
-func checkNotLost(ctx context.Context, o Options, devices []string) error {
+func checkNotLost(ctx context.Context, o Options) error {
 	empty, err := o.Ledger.Empty(ctx)
 	if err != nil || !empty {
 		return err
 	}
-	for _, device := range devices {
-		dirs, err := SealedDirs(o.Data, device)
+	for e, err := range o.where().List(ctx, devicesDir) {
 		if err != nil {
-			return &Error{Op: "recover", Device: device, Err: err}
+			return &Error{Op: "recover", Err: err}
 		}
-		for _, dir := range dirs {
-			names, err := actNames(dir)
-			if err != nil {
-				return &Error{Op: "recover", Device: device, Err: err}
-			}
-			if len(names) > 0 {
-				return &Error{Op: "recover", Device: device, File: names[0], Err: fmt.Errorf("%w: the ledger is empty, the archive is not", ErrStateLost),
-					hint: "restore the ledger from a copy, or rebuild it from archive and dataset with --rebuild-ledger; starting with an empty ledger would export everything twice"}
-			}
+		if device, name, ok := ParseSealed(e.Path); ok {
+			return &Error{Op: "recover", Device: device, File: name.String(), Err: fmt.Errorf("%w: the ledger is empty, the archive is not", ErrStateLost),
+				hint: "restore the ledger from a copy, or rebuild it from archive and dataset with --rebuild-ledger; starting with an empty ledger would export everything twice"}
 		}
 	}
 	return nil
 }
 
-// actNames lists the accounting files of a directory.
-func actNames(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		n, err := rollover.ParseName(e.Name())
-		if err == nil && n.Prefix == rollover.Act && e.Type().IsRegular() {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
-}
-
 // recover does it for one device.
 func (r *run) recover(ctx context.Context, rec *Recovery) error {
-	for _, dir := range []string{r.archive.collect(), r.archive.quarantine()} {
+	// Reason notes are written beside the files in quarantine.
+	for _, dir := range []string{r.archive.collect(), filepath.Join(r.o.Data, quarantineDir, DirName(r.device))} {
 		n, err := durable.RemoveLeftovers(dir)
 		rec.Removed += n
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -144,7 +122,7 @@ func (r *run) recover(ctx context.Context, rec *Recovery) error {
 	if _, err := r.o.Ledger.ReleaseOwner(ctx, r.owner); err != nil {
 		return err
 	}
-	orphans, err := r.onDisk()
+	there, err := r.sealed(ctx)
 	if err != nil {
 		return err
 	}
@@ -156,43 +134,49 @@ func (r *run) recover(ctx context.Context, rec *Recovery) error {
 		if row.State == ledger.Discovered {
 			waiting[ledger.Key{Name: row.Name, Size: row.Size}] = row.Key
 		}
-		delete(orphans, row.Stored)
+		known, listed := there[row.Stored]
+		if listed && !known {
+			there[row.Stored] = true
+		}
 		// What was exported may have been removed by retention since.
-		if row.State == ledger.Stored && row.AliasOf == "" && strings.HasPrefix(row.Stored, devicesDir+"/") {
-			if _, err := os.Stat(underData(r.o.Data, row.Stored)); errors.Is(err, fs.ErrNotExist) {
+		if !listed && row.State == ledger.Stored && row.AliasOf == "" && strings.HasPrefix(row.Stored, devicesDir+"/") {
+			if err := r.exists(ctx, row.Stored); errors.Is(err, fs.ErrNotExist) {
 				rec.Missing = append(rec.Missing, row)
 			} else if err != nil {
 				return err
 			}
 		}
 	}
-	if len(orphans) == 0 {
+	maps.DeleteFunc(there, func(_ string, known bool) bool { return known })
+	if len(there) == 0 {
 		return nil
 	}
-	return r.adopt(ctx, slices.Sorted(maps.Keys(orphans)), waiting, rec)
+	return r.adopt(ctx, slices.Sorted(maps.Keys(there)), waiting, rec)
 }
 
-// onDisk returns the closed files of the device, as the ledger names them.
-func (r *run) onDisk() (map[string]bool, error) {
+// sealed returns the closed files of the device, as the ledger names them. The
+// values are false.
+func (r *run) sealed(ctx context.Context) (map[string]bool, error) {
 	files := make(map[string]bool)
-	dirs, err := SealedDirs(r.o.Data, r.device)
-	if err != nil {
-		return nil, err
-	}
-	for _, dir := range dirs {
-		names, err := actNames(dir)
+	for e, err := range r.o.Depot.List(ctx, SealedPath(r.device)) {
 		if err != nil {
 			return nil, err
 		}
-		for _, name := range names {
-			rel, err := r.archive.rel(filepath.Join(dir, name))
-			if err != nil {
-				return nil, err
-			}
-			files[rel] = true
+		if _, _, ok := ParseSealed(e.Path); ok {
+			files[e.Path] = false
 		}
 	}
 	return files, nil
+}
+
+// exists returns why a file of the ledger cannot be opened: it may have come
+// after the listing.
+func (r *run) exists(ctx context.Context, stored string) error {
+	o, err := r.o.Depot.Open(ctx, stored)
+	if err != nil {
+		return err
+	}
+	return o.Close()
 }
 
 // adopt records files that were published and not recorded.
@@ -213,13 +197,17 @@ func (r *run) adopt(ctx context.Context, orphans []string, waiting map[ledger.Ke
 	return r.release(ctx)
 }
 
-func (r *run) adoptOne(ctx context.Context, rel string, waiting map[ledger.Key]ledger.Key, held map[ledger.Key]ledger.Claim, rec *Recovery) error {
-	file := underData(r.o.Data, rel)
-	name := filepath.Base(file)
-	sum, size, err := durable.Sum(file)
+func (r *run) adoptOne(ctx context.Context, rel string, waiting map[ledger.Key]ledger.Key, held map[ledger.Key]ledger.Claim, rec *Recovery) (err error) {
+	name := path.Base(rel)
+	sum, size, err := r.o.Depot.Sum(ctx, rel)
 	if err != nil {
 		return err
 	}
+	file, done, err := depot.Localize(ctx, r.o.Depot, rel, r.archive.collect())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, done()) }()
 	short := ledger.Key{Name: name, Size: size}
 	key, known := waiting[short]
 	claim, claimed := held[key]
@@ -236,7 +224,11 @@ func (r *run) adoptOne(ctx context.Context, rel string, waiting map[ledger.Key]l
 	}
 	if bad != nil {
 		f.Outcome, f.Reason = Quarantined, clean(oneLine(bad))
-		if f.Stored, err = r.archive.isolate(file, name, sum, r.note(key, sum, f.Reason)); err != nil {
+		if f.Stored, err = r.archive.isolate(ctx, file, name, sum, size, r.note(key, sum, f.Reason)); err != nil {
+			return err
+		}
+		// Where the file itself was moved there is nothing left to remove.
+		if err := r.o.Depot.Remove(ctx, rel); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if claimed {
@@ -246,7 +238,7 @@ func (r *run) adoptOne(ctx context.Context, rel string, waiting map[ledger.Key]l
 		return err
 	}
 	// Its name may have been given just before the crash.
-	if err := errors.Join(durable.SyncFile(file), durable.SyncDir(filepath.Dir(file))); err != nil {
+	if _, err := r.o.Depot.Publish(ctx, []depot.File{{Path: rel, Local: file, SHA256: sum, Size: size}}); err != nil {
 		return err
 	}
 	if claimed {

@@ -20,11 +20,11 @@ func TestRecover(t *testing.T) {
 	if _, err := r.pull(SFTP); err != nil {
 		t.Fatal(err)
 	}
-	a := newArchive(r.data, "router1")
+	a := dirsOf(r.data, "router1")
 
 	// What a process leaves that was killed: temporary files, claims, files
 	// that were published and not recorded, one of them torn.
-	for _, dir := range []string{a.collect(), a.quarantine()} {
+	for _, dir := range []string{a.collect, a.quarantine} {
 		if err := durable.MkdirAll(dir); err != nil {
 			t.Fatal(err)
 		}
@@ -36,7 +36,7 @@ func TestRecover(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	foreign := filepath.Join(a.collect(), ".tmp-not-ours")
+	foreign := filepath.Join(a.collect, ".tmp-not-ours")
 	writeFile(t, foreign, nil, 0o600)
 	now := time.Now()
 	key := func(i int, size int64) ledger.Key {
@@ -48,15 +48,15 @@ func TestRecover(t *testing.T) {
 	if _, err := r.ledger.Claim(ctx, now, leaseOwner("host", "router1"), time.Hour, "router1", 0); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(a.sealed(), actName(3)), []byte("three\nEND\n"), 0o640) // listed, published
-	writeFile(t, filepath.Join(a.sealed(), actName(4)), []byte("torn"), 0o640)         // listed, and not whole
-	alt := filepath.Join(a.sealed(), otherDir, "0123456789abcdef")
+	writeFile(t, filepath.Join(a.sealed, actName(3)), []byte("three\nEND\n"), 0o640) // listed, published
+	writeFile(t, filepath.Join(a.sealed, actName(4)), []byte("torn"), 0o640)         // listed, and not whole
+	alt := filepath.Join(a.sealed, otherDir, "0123456789abcdef")
 	if err := durable.MkdirAll(alt); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(alt, actName(6)), []byte("six\nEND\n"), 0o640)          // never listed
-	writeFile(t, filepath.Join(a.sealed(), actName(7)), []byte("one\nEND\n"), 0o640)   // a content that is known
-	writeFile(t, filepath.Join(a.sealed(), "notes.txt"), []byte("of a person"), 0o640) // not ours
+	writeFile(t, filepath.Join(alt, actName(6)), []byte("six\nEND\n"), 0o640)        // never listed
+	writeFile(t, filepath.Join(a.sealed, actName(7)), []byte("one\nEND\n"), 0o640)   // a content that is known
+	writeFile(t, filepath.Join(a.sealed, "notes.txt"), []byte("of a person"), 0o640) // not ours
 
 	r.o.Owner = "host"
 	rec, err := Recover(ctx, r.o)
@@ -84,7 +84,7 @@ func TestRecover(t *testing.T) {
 			t.Errorf("%s is %v, want %v", actName(i), states[actName(i)], want)
 		}
 	}
-	if _, err := os.Stat(filepath.Join(a.sealed(), actName(4))); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(a.sealed, actName(4))); !errors.Is(err, os.ErrNotExist) {
 		t.Error("the torn file is still in act/")
 	}
 	if b, err := os.ReadFile(filepath.Join(r.data, rec.Quarantined[0].Stored)); err != nil || string(b) != "torn" {
@@ -106,11 +106,11 @@ func TestRecover(t *testing.T) {
 func TestPullAdopts(t *testing.T) {
 	r := newRig(t, scpQuirks{})
 	r.put(actName(1), "one\n", 1)
-	a := newArchive(r.data, "router1")
-	if err := durable.MkdirAll(a.sealed()); err != nil {
+	a := dirsOf(r.data, "router1")
+	if err := durable.MkdirAll(a.sealed); err != nil {
 		t.Fatal(err)
 	}
-	writeFile(t, filepath.Join(a.sealed(), actName(1)), []byte("one\nEND\n"), 0o640)
+	writeFile(t, filepath.Join(a.sealed, actName(1)), []byte("one\nEND\n"), 0o640)
 	res, err := r.pull(SFTP)
 	if err != nil || res.Count(Stored) != 1 || res.Files[0].Warning != "" || res.Files[0].Stored != "devices/router1/act/"+actName(1) {
 		t.Fatalf("%s %v", brief(res), err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"acctpull/ledger"
+	"acctpull/rollover"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -238,4 +239,24 @@ func (r *rig) nowFunc() func() time.Time {
 		return r.o.Now
 	}
 	return time.Now
+}
+
+// dirs are the directories of a device below the data directory.
+type dirs struct{ collect, sealed, quarantine string }
+
+func dirsOf(data, device string) dirs {
+	d := filepath.Join(data, devicesDir, DirName(device))
+	return dirs{filepath.Join(d, collectDir), filepath.Join(d, sealedDir), filepath.Join(data, quarantineDir, DirName(device))}
+}
+
+// actNames lists the accounting files of a directory.
+func actNames(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	var names []string
+	for _, e := range entries {
+		if n, err := rollover.ParseName(e.Name()); err == nil && n.Prefix == rollover.Act {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
 }

@@ -19,6 +19,7 @@ import (
 
 	"acctpull/event"
 	"acctpull/export"
+	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
 	"acctpull/pull"
@@ -136,17 +137,18 @@ func identify(name string) (policy, fileID int) {
 type readerOf func(device string) *record.ReaderOptions
 
 // exporter returns an exporter for the store.
-func (a *app) exporter(s *store, reading record.ReaderOptions, of readerOf, p *progress, done *exported) (*export.Exporter, error) {
+func (a *app) exporter(ctx context.Context, s *store, reading record.ReaderOptions, of readerOf, p *progress, done *exported) (*export.Exporter, error) {
 	return export.New(export.Options{
 		Dataset: s.dataset,
 		Open: func(in ledger.Input) (io.ReadCloser, error) {
-			at := filepath.FromSlash(in.Stored)
-			if !filepath.IsAbs(at) {
-				at = filepath.Join(s.root, at)
+			if at := filepath.FromSlash(in.Stored); filepath.IsAbs(at) {
+				return os.Open(at) // given to acctpull export, and none of ours
 			}
-			return os.Open(at)
+			return s.depot.Open(ctx, in.Stored)
 		},
+		Outputs:    s.part(s.dataset),
 		Quarantine: s.quarantine,
+		Rejects:    s.part(s.quarantine),
 		Reader:     reading,
 		ReaderFor:  of,
 		Identify:   identify,
@@ -178,7 +180,7 @@ func (e *exported) add(r export.FileResult) { e.files = append(e.files, r) }
 // batch, an unfinished batch of an earlier run first.
 func (a *app) exportPending(ctx context.Context, s *store, reading record.ReaderOptions, of readerOf, p *progress) (*exported, error) {
 	done := &exported{overflow: map[overflowKey]int64{}}
-	x, err := a.exporter(s, reading, of, p, done)
+	x, err := a.exporter(ctx, s, reading, of, p, done)
 	if err != nil {
 		return done, err
 	}
@@ -220,7 +222,7 @@ func (a *app) overflowEvents(now time.Time, e *exported) {
 // prepare brings a store to order after a crash, and refuses to work without
 // the memory of earlier runs.
 func (a *app) prepare(ctx context.Context, s *store, rebuild bool, reading record.ReaderOptions) error {
-	x, err := a.exporter(s, reading, nil, a.progress(), &exported{overflow: map[overflowKey]int64{}})
+	x, err := a.exporter(ctx, s, reading, nil, a.progress(), &exported{overflow: map[overflowKey]int64{}})
 	if err != nil {
 		return err
 	}
@@ -242,8 +244,9 @@ func (a *app) prepare(ctx context.Context, s *store, rebuild bool, reading recor
 // rebuild fills an empty ledger from the dataset, whose files name their
 // sources, and from the archive.
 func (a *app) rebuild(ctx context.Context, s *store) error {
-	batches, err := export.Sources(s.dataset)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	dataset := s.part(s.dataset)
+	batches, err := export.Sources(ctx, dataset)
+	if err != nil {
 		return err
 	}
 	var outputs []ledger.Output
@@ -252,7 +255,7 @@ func (a *app) rebuild(ctx context.Context, s *store) error {
 		if len(b.Missing) > 0 {
 			// Cut off while it was published: its sources are exported anew,
 			// so what is there must go first.
-			if err := removeOutputs(s.dataset, b.Outputs); err != nil {
+			if err := removeOutputs(ctx, dataset, b.Outputs); err != nil {
 				return err
 			}
 			for _, src := range b.Sources {
@@ -261,7 +264,7 @@ func (a *app) rebuild(ctx context.Context, s *store) error {
 			continue
 		}
 		for _, o := range b.Outputs {
-			if o.SHA256, _, err = durable.Sum(filepath.Join(s.dataset, filepath.FromSlash(o.Path))); err != nil {
+			if o.SHA256, _, err = dataset.Sum(ctx, o.Path); err != nil {
 				return err
 			}
 			outputs = append(outputs, o)
@@ -273,7 +276,7 @@ func (a *app) rebuild(ctx context.Context, s *store) error {
 			}
 		}
 	}
-	if err := archived(s.root, rows); err != nil {
+	if err := archived(ctx, s.depot, rows); err != nil {
 		return err
 	}
 	all := slices.SortedFunc(maps.Values(rows), func(x, y ledger.Row) int {
@@ -287,49 +290,33 @@ func (a *app) rebuild(ctx context.Context, s *store) error {
 }
 
 // archived adds every file of the archive to rows.
-func archived(data string, rows map[[2]string]ledger.Row) error {
-	devices, err := pull.Devices(data)
-	if err != nil {
-		return err
-	}
-	for _, device := range devices {
-		dirs, err := pull.SealedDirs(data, device)
+func archived(ctx context.Context, d depot.Reader, rows map[[2]string]ledger.Row) error {
+	for e, err := range d.List(ctx, "devices") {
 		if err != nil {
 			return err
 		}
-		for _, dir := range dirs {
-			for f, err := range rollover.List(dir) {
-				if err != nil {
-					return err
-				}
-				sum, size, err := durable.Sum(f.Path)
-				if err != nil {
-					return err
-				}
-				rel, err := filepath.Rel(data, f.Path)
-				if err != nil {
-					return err
-				}
-				row, ok := rows[[2]string{device, sum}]
-				if !ok {
-					row = ledger.Row{State: ledger.Stored, SHA256: sum}
-				}
-				row.Key = ledger.Key{Device: device, Path: "sha256:" + sum, Name: f.Name.String(), Size: size}
-				row.Stored = filepath.ToSlash(rel)
-				rows[[2]string{device, sum}] = row
-			}
+		device, name, ok := pull.ParseSealed(e.Path)
+		if !ok {
+			continue
 		}
+		sum, size, err := d.Sum(ctx, e.Path)
+		if err != nil {
+			return err
+		}
+		row, ok := rows[[2]string{device, sum}]
+		if !ok {
+			row = ledger.Row{State: ledger.Stored, SHA256: sum}
+		}
+		row.Key = ledger.Key{Device: device, Path: "sha256:" + sum, Name: name.String(), Size: size}
+		row.Stored = e.Path
+		rows[[2]string{device, sum}] = row
 	}
 	return nil
 }
 
-func removeOutputs(dataset string, outputs []ledger.Output) error {
+func removeOutputs(ctx context.Context, dataset depot.Writer, outputs []ledger.Output) error {
 	for _, o := range outputs {
-		at := filepath.Join(dataset, filepath.FromSlash(o.Path))
-		if err := os.Remove(at); err != nil {
-			return err
-		}
-		if err := durable.SyncDir(filepath.Dir(at)); err != nil {
+		if err := dataset.Remove(ctx, o.Path); err != nil {
 			return err
 		}
 	}

@@ -201,6 +201,7 @@ func (a *app) target(f pullFlags, arg string) (pull.Target, error) {
 func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions, p *progress) pull.Options {
 	return pull.Options{
 		Data:   s.root,
+		Depot:  s.depot,
 		Ledger: s.ledger,
 		Verify: verifier(reading),
 		Owner:  "acctpull", // the lock on the directory makes us the only one

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
+	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
 )
@@ -14,9 +14,10 @@ import (
 // store is a directory in which acctpull keeps its state: the data directory of
 // pull, or the dataset of export. It is held by this process alone.
 type store struct {
-	root       string // what paths in the ledger are relative to
-	dataset    string // root of the Parquet dataset
+	root       string // the local directory: what paths in the ledger are relative to
+	dataset    string // local root of the Parquet dataset
 	quarantine string
+	depot      depot.Depot // where the finished files of all of them are
 	ledger     *ledger.Ledger
 	lock       *durable.Lock
 }
@@ -36,14 +37,14 @@ func (e *lostLedgerError) Hint() string {
 // openData opens <dir>/ledger.db with the archive below devices/ and the
 // dataset below dataset/.
 func openData(ctx context.Context, dir string) (*store, error) {
-	return openStore(ctx, &store{root: dir, dataset: filepath.Join(dir, "dataset"), quarantine: filepath.Join(dir, "quarantine")}, dir)
+	return openStore(ctx, &store{root: dir, dataset: filepath.Join(dir, "dataset"), quarantine: filepath.Join(dir, "quarantine"), depot: depot.NewDir(dir)}, dir)
 }
 
 // openDataset opens a directory that holds nothing but a dataset; the state
 // lies in a hidden directory, where no reader of Parquet looks.
 func openDataset(ctx context.Context, dir string) (*store, error) {
 	state := filepath.Join(dir, ".acctpull")
-	return openStore(ctx, &store{root: dir, dataset: dir, quarantine: filepath.Join(state, "quarantine")}, state)
+	return openStore(ctx, &store{root: dir, dataset: dir, quarantine: filepath.Join(state, "quarantine"), depot: depot.NewDir(dir)}, state)
 }
 
 func openStore(ctx context.Context, s *store, state string) (_ *store, err error) {
@@ -83,37 +84,35 @@ func (s *store) forgotten(ctx context.Context) (string, error) {
 	if err != nil || !empty {
 		return "", err
 	}
-	for _, dir := range []string{filepath.Join(s.root, "devices"), s.dataset} {
-		found, err := holdsFiles(dir)
-		if err != nil {
-			return "", err
-		}
-		if found {
-			return dir, nil
+	for _, dir := range []string{s.path("devices"), s.path(s.dataset)} {
+		for e, err := range s.depot.List(ctx, dir) {
+			if err != nil {
+				return "", err
+			}
+			if keeps(e.Path) {
+				return filepath.Join(s.root, dir), nil
+			}
 		}
 	}
 	return "", nil
 }
 
-// holdsFiles tells whether there is an accounting file or a Parquet file with
-// rows of ours anywhere below dir.
-func holdsFiles(dir string) (bool, error) {
-	errFound := errors.New("found")
-	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, os.ErrNotExist):
-			return nil
-		case err != nil:
-			return err
-		case d.IsDir() && d.Name() == ".acctpull":
-			return filepath.SkipDir
-		case d.Type().IsRegular() && !durable.IsTemp(d.Name()) && keeps(path):
-			return errFound
-		}
-		return nil
-	})
-	if errors.Is(err, errFound) {
-		return true, nil
+// path returns the path in the depot of a local directory of the store, "" for
+// its root.
+func (s *store) path(dir string) string {
+	if rel, err := filepath.Rel(s.root, dir); err == nil {
+		dir = rel
 	}
-	return false, err
+	if dir == "." {
+		return ""
+	}
+	return filepath.ToSlash(dir)
+}
+
+// part is the depot below a local directory of the store.
+func (s *store) part(dir string) depot.Depot {
+	if p := s.path(dir); p != "" {
+		return depot.Sub(s.depot, p)
+	}
+	return s.depot
 }

@@ -50,13 +50,18 @@ func (d Digest) CheckFile(path string) (err error) {
 	if err != nil {
 		return err
 	}
+	return d.Check(f, st.Size())
+}
+
+// Check proves a file of size bytes that is read from its beginning.
+func (d Digest) Check(f io.Reader, size int64) error {
 	h := sha256.New()
 	length := int64(len(d.line(h.Sum(nil))))
-	if st.Size() < length {
+	if size < length {
 		return fmt.Errorf("%w: there is no such line", ErrDigest)
 	}
 	last := make([]byte, length)
-	if _, err := io.CopyN(h, f, st.Size()-length); err != nil {
+	if _, err := io.CopyN(h, f, size-length); err != nil {
 		return err
 	}
 	if _, err := io.ReadFull(f, last); err != nil {
