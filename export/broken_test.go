@@ -381,7 +381,7 @@ func TestRefusals(t *testing.T) {
 		"not a SHA-256":   batchOf(noSum),
 		"need a name":     batchOf(noName),
 		"twice":           batchOf(in, twice),
-		"not that of the": {ID: sha("y"), Inputs: []ledger.Input{in}},
+		"not that of the": {BatchClaim: ledger.BatchClaim{ID: sha("y")}, Inputs: []ledger.Input{in}},
 	} {
 		if _, err := x.Run(context.Background(), batch); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not say %q", err, want)

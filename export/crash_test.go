@@ -52,7 +52,7 @@ func crashChild(dir string) (err error) {
 		return err
 	}
 	for {
-		batch, more, err := l.PlanBatch(ctx, time.Now(), 7, 1<<30)
+		batch, more, err := l.PlanBatch(ctx, time.Now(), "exporter", time.Hour, 7, 1<<30)
 		if err != nil || !more {
 			return err
 		}
@@ -60,7 +60,7 @@ func crashChild(dir string) (err error) {
 		if err != nil {
 			return err
 		}
-		if err := l.FinishBatch(ctx, time.Now(), batch.ID, res.Outputs, res.Inputs); err != nil {
+		if err := l.FinishBatch(ctx, time.Now(), batch.BatchClaim, res.Outputs, res.Inputs); err != nil {
 			return err
 		}
 	}

@@ -126,7 +126,7 @@ func (m memFiles) add(device, name string, content []byte) ledger.Input {
 }
 
 func batchOf(inputs ...ledger.Input) ledger.Batch {
-	return ledger.Batch{ID: ledger.BatchID(inputs), Inputs: inputs}
+	return ledger.Batch{BatchClaim: ledger.BatchClaim{ID: ledger.BatchID(inputs)}, Inputs: inputs}
 }
 
 // collect is a gen.Sink that keeps records as steps.

@@ -10,102 +10,33 @@ import (
 	"time"
 )
 
-// localPath begins Key.Path of a file that came through AddLocal: it was never
-// listed, so its content takes the place of the directory.
-const localPath = "sha256:"
-
-// AddLocal records files that are on disk already, Stored and ready for export,
-// and returns how many contents are new. A content that the device has already
-// is not exported again; its Stored is brought up to date while it waits, so
-// that files may be moved between two runs. The same content under another name
-// becomes an alias.
-func (l *Ledger) AddLocal(ctx context.Context, now time.Time, inputs []Input) (added int, err error) {
-	const op = "add"
-	for _, in := range inputs {
-		if err := checkInput(in); err != nil {
-			return 0, l.fail(op, err)
-		}
-	}
-	for part := range slices.Chunk(inputs, chunk) {
-		n := 0
-		err := l.write(ctx, op, func(t *transaction) error {
-			for _, in := range part {
-				isNew, err := t.addLocal(now, in)
-				if err != nil {
-					return err
-				}
-				if isNew {
-					n++
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return added, err
-		}
-		added += n
-	}
-	return added, nil
-}
-
-func checkInput(in Input) error {
-	k := in.localKey()
-	if err := k.check(); err != nil {
-		return err
-	}
-	err := errors.Join(checkSum(in.SHA256), checkText(in.Stored))
-	if in.Stored == "" {
-		err = errors.Join(err, errors.New("the file has no stored path"))
-	}
-	if err != nil {
-		return about(k, err)
-	}
-	return nil
-}
-
-func (in Input) localKey() Key {
-	return Key{Device: in.Device, Path: localPath + in.SHA256, Name: in.Name, Size: in.Size}
-}
-
-func (t *transaction) addLocal(now time.Time, in Input) (isNew bool, err error) {
-	r := Row{Key: in.localKey(), State: Stored, SHA256: in.SHA256, Stored: in.Stored, First: round(now), Changed: round(now)}
-	if isNew, err = t.insert(r); isNew || err != nil {
-		return isNew, err
-	}
-	first, ok, err := t.content(in.Device, in.SHA256)
-	switch {
-	case err != nil:
-		return false, err
-	case !ok:
-		return false, about(r.Key, fmt.Errorf("%w: an index has an entry without a row", ErrDamaged))
-	case first.Key != r.Key:
-		r.State, r.AliasOf, r.Reason = first.State, first.Name, first.Reason
-		_, err = t.insert(r)
-	case first.State == Stored && first.Stored != in.Stored:
-		first.Stored = in.Stored
-		err = t.saveStored(first)
-	}
-	return false, err
-}
-
-// PlanBatch returns the files to export next; ok is false if there are none.
+// PlanBatch returns the files to export next and the right to export them; ok is
+// false if there are none.
 //
-// A batch that was planned and not finished comes first, with exactly its
-// inputs, so that work which a crash interrupted is repeated on the same set
-// and finds its own results. Otherwise a new batch is fixed from the Stored
-// files that are no aliases, in the order of device, name and SHA-256, at most
-// maxFiles of them and at most maxBytes of compressed bytes, but at least one
-// file; 0 means no limit. The set is on disk when PlanBatch returns.
-func (l *Ledger) PlanBatch(ctx context.Context, now time.Time, maxFiles int, maxBytes int64) (b Batch, ok bool, err error) {
+// A batch that was planned and not finished comes first, if the owner itself
+// left it or the lease of another owner is over, with exactly its inputs, so
+// that work which a crash interrupted is repeated on the same set and finds its
+// own results. Otherwise a new batch is fixed from the Stored files that are no
+// aliases, in the order of device, name and SHA-256, at most maxFiles of them
+// and at most maxBytes of compressed bytes, but at least one file; 0 means no
+// limit. The set is on disk when PlanBatch returns.
+//
+// Owners that work at the same time get different batches. The right lasts until
+// another owner takes the batch, which it may when the lease has run out.
+func (l *Ledger) PlanBatch(ctx context.Context, now time.Time, owner string, lease time.Duration, maxFiles int, maxBytes int64) (b Batch, ok bool, err error) {
 	const op = "plan"
+	if err := checkLease(owner, lease); err != nil {
+		return Batch{}, false, l.fail(op, err)
+	}
 	if maxFiles < 0 || maxBytes < 0 {
 		return Batch{}, false, l.fail(op, fmt.Errorf("a limit of %d files and %d bytes", maxFiles, maxBytes))
 	}
 	err = l.write(ctx, op, func(t *transaction) error {
-		if b, ok, err = t.openBatch(); ok || err != nil {
+		until := toMilli(now.Add(lease))
+		if b, ok, err = t.openBatch(now, owner, until); ok || err != nil {
 			return err
 		}
-		b, ok, err = t.newBatch(now, maxFiles, maxBytes)
+		b, ok, err = t.newBatch(now, owner, until, maxFiles, maxBytes)
 		return err
 	})
 	if err != nil {
@@ -114,26 +45,36 @@ func (l *Ledger) PlanBatch(ctx context.Context, now time.Time, maxFiles int, max
 	return b, ok, nil
 }
 
-// openBatch reads the oldest unfinished batch.
-func (t *transaction) openBatch() (Batch, bool, error) {
-	h, err := scanBatch(t.tx.QueryRowContext(t.ctx, selectBatches+unfinished))
+// openBatch takes the oldest unfinished batch that may be taken.
+func (t *transaction) openBatch(now time.Time, owner string, until int64) (Batch, bool, error) {
+	h, err := scanBatch(t.tx.QueryRowContext(t.ctx, selectBatches+unfinished+t.e.skipLocked, owner, toMilli(now)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Batch{}, false, nil
 	}
 	if err != nil {
 		return Batch{}, false, err
 	}
-	rows, err := t.inputs(h.id)
-	return Batch{ID: h.id, Inputs: inputsOf(rows), Retry: true}, err == nil, err
+	rows, err := t.inputs(h)
+	if err != nil {
+		return Batch{}, false, err
+	}
+	h.owner, h.lease, h.attempt = owner, until, h.attempt+1
+	b := Batch{BatchClaim: h.claim(), Inputs: inputsOf(rows), Retry: true}
+	return b, true, t.saveBatchHead(h)
+}
+
+// claim is the right that the row gives.
+func (h batchHead) claim() BatchClaim {
+	return BatchClaim{ID: h.id, Owner: h.owner, Attempt: int(h.attempt)}
 }
 
 // newBatch fixes the next set of files.
-func (t *transaction) newBatch(now time.Time, maxFiles int, maxBytes int64) (Batch, bool, error) {
+func (t *transaction) newBatch(now time.Time, owner string, until int64, maxFiles int, maxBytes int64) (Batch, bool, error) {
 	if maxFiles == 0 {
 		maxFiles = math.MaxInt32
 	}
 	rows, err := t.rows(func(r line) bool { return r.State == Stored && r.AliasOf == "" && r.Batch == "" },
-		ready, maxFiles)
+		ready+t.e.skipLocked, maxFiles)
 	if err != nil || len(rows) == 0 {
 		return Batch{}, false, err
 	}
@@ -141,17 +82,66 @@ func (t *transaction) newBatch(now time.Time, maxFiles int, maxBytes int64) (Bat
 		rows = rows[:fitting(rows, maxBytes)]
 	}
 	inputs := inputsOf(rows)
-	b := Batch{ID: BatchID(inputs), Inputs: inputs}
-	if err := t.insertBatch(batchHead{id: b.ID, planned: toMilli(now), inputs: int64(len(inputs))}); err != nil {
+	h := batchHead{id: BatchID(inputs), planned: toMilli(now), inputs: int64(len(inputs)),
+		owner: owner, lease: until, attempt: 1}
+	old, again, err := t.batchHead(h.id)
+	switch {
+	case err != nil:
+		return Batch{}, false, err
+	case !again:
+		err = t.insertBatch(h)
+	case old.finished != 0 && old.released == old.inputs:
+		// All its files were in quarantine and a person released them.
+		h.attempt = old.attempt + 1
+		err = t.saveBatchHead(h)
+	default:
+		err = fmt.Errorf("%w: files of batch %s are in no batch", ErrDamaged, quote(h.id))
+	}
+	if err != nil {
 		return Batch{}, false, err
 	}
 	for _, r := range rows {
-		r.Batch = b.ID
+		r.Batch = h.id
 		if err := t.saveBatch(r); err != nil {
 			return Batch{}, false, err
 		}
 	}
-	return b, true, nil
+	return Batch{BatchClaim: h.claim(), Inputs: inputs}, true, nil
+}
+
+// RenewBatch makes the lease of a batch last longer. ErrLeaseLost means that
+// another owner has it now, or that it is finished.
+func (l *Ledger) RenewBatch(ctx context.Context, now time.Time, c BatchClaim, lease time.Duration) error {
+	const op = "renew"
+	if err := checkLease(c.Owner, lease); err != nil {
+		return l.fail(op, err)
+	}
+	return l.write(ctx, op, func(t *transaction) error {
+		h, err := t.claimedBatch(c)
+		if err == nil && h.finished != 0 {
+			err = lostBatch(c)
+		}
+		if err != nil {
+			return err
+		}
+		h.lease = toMilli(now.Add(lease))
+		return t.saveBatchHead(h)
+	})
+}
+
+func lostBatch(c BatchClaim) error { return fmt.Errorf("batch %s: %w", quote(c.ID), ErrLeaseLost) }
+
+// claimedBatch reads a batch that is finished or that the claim is good for.
+func (t *transaction) claimedBatch(c BatchClaim) (batchHead, error) {
+	h, ok, err := t.batchHead(c.ID)
+	switch {
+	case err != nil:
+	case !ok:
+		err = fmt.Errorf("%w %s", ErrUnknownBatch, quote(c.ID))
+	case h.finished == 0 && h.claim() != c:
+		err = lostBatch(c)
+	}
+	return h, err
 }
 
 // fitting returns how many of the first rows have at most limit bytes together,
@@ -184,44 +174,44 @@ func inputsOf(rows []line) []Input {
 //
 // Repeating a call with the same outputs and results does nothing; with others
 // it is ErrConflict.
-func (l *Ledger) FinishBatch(ctx context.Context, now time.Time, id string, outputs []Output, results []InputResult) error {
+//
+// ErrLeaseLost means that the batch is not finished and another owner has it:
+// what this one published is found and adopted there.
+func (l *Ledger) FinishBatch(ctx context.Context, now time.Time, c BatchClaim, outputs []Output, results []InputResult) error {
 	const op = "finish"
 	if err := checkResults(outputs, results); err != nil {
 		return l.fail(op, err)
 	}
 	return l.write(ctx, op, func(t *transaction) error {
-		h, err := scanBatch(t.tx.QueryRowContext(t.ctx, selectBatches+`WHERE id = $1`, id))
-		if errors.Is(err, sql.ErrNoRows) {
-			return fmt.Errorf("%w %s", ErrUnknownBatch, quote(id))
-		}
+		h, err := t.claimedBatch(c)
 		if err != nil {
 			return err
 		}
-		rows, err := t.inputs(id)
+		rows, err := t.inputs(h)
 		if err != nil {
 			return err
 		}
-		given, err := byInput(rows, results)
+		given, err := byInput(rows, results, int(h.released))
 		if err != nil {
 			return err
 		}
 		if h.finished != 0 {
-			return t.sameOutcome(id, outputs, rows, given)
+			return t.sameOutcome(c.ID, outputs, rows, given)
 		}
 		for _, o := range outputs {
-			o.Batch = id
+			o.Batch = c.ID
 			if err := t.insertOutput(o); err != nil {
 				return err
 			}
 		}
-		if err := t.settle(now, id, rows, given); err != nil {
+		if err := t.settle(now, c.ID, rows, given); err != nil {
 			return err
 		}
-		h.finished = max(toMilli(now), 1)
+		h.finished, h.owner, h.lease = max(toMilli(now), 1), "", 0
 		for _, o := range outputs {
 			h.rows += o.Rows
 		}
-		return t.finishBatch(h)
+		return t.saveBatchHead(h)
 	})
 }
 
@@ -259,8 +249,9 @@ func checkResults(outputs []Output, results []InputResult) error {
 type content struct{ device, sha256 string }
 
 // byInput returns the results by content, and an error if they do not name the
-// files of the batch, each once.
-func byInput(rows []line, results []InputResult) (map[content]InputResult, error) {
+// files of the batch, each once. Those of files that were released since may be
+// among them.
+func byInput(rows []line, results []InputResult, released int) (map[content]InputResult, error) {
 	given := make(map[content]InputResult, len(results))
 	for _, r := range results {
 		given[content{r.Device, r.SHA256}] = r
@@ -273,7 +264,7 @@ func byInput(rows []line, results []InputResult) (map[content]InputResult, error
 			return nil, about(r.Key, fmt.Errorf("%w: an input has no result", ErrConflict))
 		}
 	}
-	if len(given) != len(rows) {
+	if len(given) < len(rows) || len(given) > len(rows)+released {
 		return nil, fmt.Errorf("%w: %d results for the %d inputs of the batch", ErrConflict, len(given), len(rows))
 	}
 	return given, nil
@@ -306,7 +297,7 @@ func (t *transaction) sameOutcome(id string, outputs []Output, rows []line, give
 
 // settle writes the results of a batch to its files and to their aliases.
 func (t *transaction) settle(now time.Time, id string, rows []line, given map[content]InputResult) error {
-	aliases, err := t.rows(func(r line) bool { return r.AliasOf != "" }, aliasesOfBatch, id)
+	aliases, err := t.rows(func(r line) bool { return r.AliasOf != "" }, aliasesOfBatch+t.e.forUpdate, id)
 	if err != nil {
 		return err
 	}
@@ -330,14 +321,14 @@ func (t *transaction) settle(now time.Time, id string, rows []line, given map[co
 }
 
 // inputs reads the files of a batch, and proves by the id that none is missing
-// or changed.
-func (t *transaction) inputs(id string) ([]line, error) {
-	rows, err := t.rows(func(r line) bool { return r.Batch == id && r.AliasOf == "" }, inBatch, id)
+// or changed, unless some were released since.
+func (t *transaction) inputs(h batchHead) ([]line, error) {
+	rows, err := t.rows(func(r line) bool { return r.Batch == h.id && r.AliasOf == "" }, inBatch+t.e.forUpdate, h.id)
 	if err != nil {
 		return nil, err
 	}
-	if BatchID(inputsOf(rows)) != id {
-		return nil, fmt.Errorf("%w: the inputs of batch %s do not match its id", ErrDamaged, quote(id))
+	if int64(len(rows)) != h.inputs-h.released || h.released == 0 && BatchID(inputsOf(rows)) != h.id {
+		return nil, fmt.Errorf("%w: the inputs of batch %s do not match its id", ErrDamaged, quote(h.id))
 	}
 	return rows, nil
 }

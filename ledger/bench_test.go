@@ -100,7 +100,7 @@ func BenchmarkLedger(b *testing.B) {
 	step("claim50-store1", 1000, func() { fetch("single", 50, 1, 1000) })
 	step("plan-finish-1000", devices*files, func() {
 		for {
-			batch, more, err := l.PlanBatch(ctx, start, 1000, 0)
+			batch, more, err := l.PlanBatch(ctx, start, "exporter", time.Hour, 1000, 0)
 			ok(err)
 			if !more {
 				return
@@ -109,7 +109,7 @@ func BenchmarkLedger(b *testing.B) {
 			for _, in := range batch.Inputs {
 				results = append(results, ledger.InputResult{Device: in.Device, SHA256: in.SHA256, State: ledger.Exported, Records: 10})
 			}
-			ok(l.FinishBatch(ctx, start, batch.ID, []ledger.Output{{Path: batch.ID, SHA256: batch.ID,
+			ok(l.FinishBatch(ctx, start, batch.BatchClaim, []ledger.Output{{Path: batch.ID, SHA256: batch.ID,
 				Rows: int64(10 * len(results)), Record: "service-ingress-octets", Date: "2026-01-02"}}, results))
 		}
 	})

@@ -7,23 +7,22 @@ import (
 	"fmt"
 )
 
-// Check reads the whole ledger: SQLite's integrity check, the checksum of every
-// row, every index against its table, and what the tables say about each other.
-// Open does the same with SQLite's quick check, which takes a third of the time
-// and leaves the comparison of indexes with tables to us.
+// Check reads the whole ledger: SQLite's integrity check, which compares every
+// index with its table, the checksum of every row, and what the tables say about
+// each other.
 func (l *Ledger) Check(ctx context.Context) error {
 	if err := l.broken(); err != nil {
 		return err
 	}
-	if err := l.verify(ctx, "integrity_check(10)"); err != nil {
+	if err := l.verify(ctx); err != nil {
 		return l.fail("check", err)
 	}
 	return nil
 }
 
 // verify proves in one read transaction that the ledger is whole.
-func (l *Ledger) verify(ctx context.Context, pragmas ...string) (err error) {
-	tx, err := l.r.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+func (l *Ledger) verify(ctx context.Context) (err error) {
+	tx, err := l.r.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: l.e.snapshot})
 	if err != nil {
 		return err
 	}
@@ -32,10 +31,8 @@ func (l *Ledger) verify(ctx context.Context, pragmas ...string) (err error) {
 			err = errors.Join(err, rb)
 		}
 	}()
-	for _, p := range pragmas {
-		if err := structure(ctx, tx, p); err != nil {
-			return err
-		}
+	if err := structure(ctx, tx); err != nil {
+		return err
 	}
 	t, err := readAll(ctx, tx)
 	if err != nil {
@@ -46,18 +43,12 @@ func (l *Ledger) verify(ctx context.Context, pragmas ...string) (err error) {
 			return fmt.Errorf("%w: batch %s does not add up: %+v", ErrDamaged, quote(id), *b)
 		}
 	}
-	for i := range indexes {
-		if err := indexes[i].compare(ctx, tx, t.indexes[i]); err != nil {
-			return err
-		}
-	}
 	return nil
 }
 
 // totals is what a walk through all tables adds up.
 type totals struct {
 	batches map[string]*batchSum
-	indexes [len(indexes)]uint64 // what the indexes of pulled must add up to
 }
 
 func (t *totals) batch(id string) *batchSum {
@@ -73,7 +64,7 @@ func (t *totals) batch(id string) *batchSum {
 type batchSum struct {
 	Known          bool  // it has a row in batch
 	Finished       bool  // as that row says
-	Inputs, Rows   int64 // as that row says
+	Inputs, Rows   int64 // as that row says, without the files that were released
 	Files, Open    int64 // rows of pulled in the batch, and those still Stored
 	Records        int64 // of those rows
 	Outputs, OutOf int64 // rows of output, and the sum of their row counts
@@ -96,7 +87,7 @@ func readAll(ctx context.Context, tx *sql.Tx) (*totals, error) {
 	t := &totals{batches: map[string]*batchSum{}}
 	err := each(scanBatch, func(h batchHead) {
 		b := t.batch(h.id)
-		b.Known, b.Finished, b.Inputs, b.Rows = true, h.finished != 0, h.inputs, h.rows
+		b.Known, b.Finished, b.Inputs, b.Rows = true, h.finished != 0, h.inputs-h.released, h.rows
 	})(tx.QueryContext(ctx, selectBatches))
 	if err != nil {
 		return nil, err
@@ -112,15 +103,36 @@ func readAll(ctx context.Context, tx *sql.Tx) (*totals, error) {
 		b.Outputs++
 		b.OutOf += o.Rows
 	})(tx.QueryContext(ctx, selectOutputs))
-	return t, err
+	if err != nil {
+		return nil, err
+	}
+	return t, errors.Join(
+		each(scanFact, drop)(tx.QueryContext(ctx, `SELECT `+factColumns+` FROM facts`)),
+		each(scanRemoval, drop)(tx.QueryContext(ctx, `SELECT `+removalColumns+` FROM removal`)),
+		each(scanDevice, drop)(tx.QueryContext(ctx, selectDevices)),
+		each(scanVisit, drop)(tx.QueryContext(ctx, selectVisits)),
+		strays(ctx, tx),
+	)
+}
+
+// drop is for rows that only their checksum is wanted of.
+func drop[T any](T) {}
+
+// strays looks for rows that belong to a file that does not exist.
+func strays(ctx context.Context, tx *sql.Tx) error {
+	const query = `SELECT (SELECT COUNT(*) FROM facts WHERE NOT EXISTS
+			(SELECT 1 FROM pulled WHERE pulled.id = facts.file AND pulled.device = facts.device)),
+		(SELECT COUNT(*) FROM removal WHERE NOT EXISTS
+			(SELECT 1 FROM pulled WHERE pulled.id = removal.file AND pulled.device = removal.device AND state = 2))`
+	var facts, removals int
+	err := tx.QueryRowContext(ctx, query).Scan(&facts, &removals)
+	if err == nil && facts+removals > 0 {
+		err = fmt.Errorf("%w: %d rows of facts and %d of removal belong to no file", ErrDamaged, facts, removals)
+	}
+	return err
 }
 
 func (t *totals) addRow(r line) {
-	for i := range indexes {
-		if indexes[i].has(&r) {
-			t.indexes[i] += entry(indexes[i].values(&r))
-		}
-	}
 	if r.Batch == "" {
 		return
 	}
@@ -132,107 +144,16 @@ func (t *totals) addRow(r line) {
 	}
 }
 
-// index describes an index of pulled. Comparing the sum of its entries with the
-// sum of those that the table asks for takes one walk through each, a tenth of
-// what SQLite's integrity check takes for looking up every row.
-type index struct {
-	name    string
-	columns string
-	where   string              // the condition of a partial index
-	has     func(r *line) bool  // the same
-	values  func(r *line) []any // of the columns, and the place in the table
-}
-
-var indexes = [...]index{
-	{"pulled_key", `device, path, name, size, mtime`, `TRUE`,
-		func(r *line) bool { return true },
-		func(r *line) []any { return []any{r.Device, r.Path, r.Name, r.Size, r.MTime, r.id} }},
-	{"pulled_claim", `device, stamp, name, path, size, mtime`, `state = 0`,
-		func(r *line) bool { return r.State == Discovered },
-		func(r *line) []any { return []any{r.Device, r.mark, r.Name, r.Path, r.Size, r.MTime, r.id} }},
-	{"pulled_ready", `device, name, sha256, state, alias_of, batch`, `state = 1 AND alias_of = '' AND batch = ''`,
-		func(r *line) bool { return r.State == Stored && r.AliasOf == "" && r.Batch == "" },
-		func(r *line) []any {
-			return []any{r.Device, r.Name, r.SHA256, int64(r.State), r.AliasOf, r.Batch, r.id}
-		}},
-	{"pulled_content", `device, sha256`, `sha256 <> '' AND alias_of = ''`,
-		func(r *line) bool { return r.SHA256 != "" && r.AliasOf == "" },
-		func(r *line) []any { return []any{r.Device, r.SHA256, r.id} }},
-	{"pulled_alias", `device, sha256, alias_of`, `alias_of <> ''`,
-		func(r *line) bool { return r.AliasOf != "" },
-		func(r *line) []any { return []any{r.Device, r.SHA256, r.AliasOf, r.id} }},
-	{"pulled_batch", `batch`, `batch <> ''`,
-		func(r *line) bool { return r.Batch != "" },
-		func(r *line) []any { return []any{r.Batch, r.id} }},
-}
-
-// entry is the checksum of one entry of an index.
-func entry(values []any) uint64 {
-	var c checksum
-	for _, v := range values {
-		switch v := v.(type) {
-		case string:
-			c.text(v)
-		case int64:
-			c.number(v)
-		default: // no column has such a type
-			c.text(fmt.Sprintf("%T", v))
-		}
-	}
-	return uint64(c.sum())
-}
-
-// query reads the entries from the index alone.
-func (ix *index) query() string {
-	return `SELECT ` + ix.columns + `, id FROM pulled INDEXED BY ` + ix.name + ` WHERE ` + ix.where + ` ORDER BY ` + ix.columns
-}
-
-// compare adds up the entries of the index.
-func (ix *index) compare(ctx context.Context, tx *sql.Tx, want uint64) error {
-	values := ix.values(&line{})
-	to := make([]any, len(values))
-	for i := range values {
-		to[i] = &values[i]
-	}
-	var sum uint64
-	err := each(func(s scanner) (uint64, error) {
-		err := s.Scan(to...)
-		return entry(values), err
-	}, func(e uint64) { sum += e })(tx.QueryContext(ctx, ix.query()))
-	if err == nil && sum != want {
-		err = fmt.Errorf("%w: the index %s does not match its table", ErrDamaged, ix.name)
-	}
-	return err
-}
-
-// structure runs a check of SQLite over all pages.
-func structure(ctx context.Context, tx *sql.Tx, pragma string) error {
+// structure runs SQLite's own check over all pages.
+func structure(ctx context.Context, tx *sql.Tx) error {
 	problems, err := collect(func(s scanner) (text string, err error) {
 		return text, s.Scan(&text)
-	})(tx.QueryContext(ctx, `PRAGMA `+pragma))
+	})(tx.QueryContext(ctx, `PRAGMA integrity_check(10)`))
 	if err != nil {
 		return err
 	}
 	if len(problems) != 1 || problems[0] != "ok" {
-		return fmt.Errorf("%w: %s says: %.256q", ErrDamaged, pragma, problems)
+		return fmt.Errorf("%w: integrity_check says: %.256q", ErrDamaged, problems)
 	}
 	return nil
-}
-
-// each calls f for every row of a query.
-func each[T any](scan func(scanner) (T, error), f func(T)) func(*sql.Rows, error) error {
-	return func(rows *sql.Rows, err error) error {
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			v, err := scan(rows)
-			if err != nil {
-				return err
-			}
-			f(v)
-		}
-		return rows.Err()
-	}
 }

@@ -100,13 +100,16 @@ func workOnce(ctx context.Context, l *ledger.Ledger, n int) error {
 		}
 		fmt.Println("S", items[i].Stored)
 	}
-	b, found, err := l.PlanBatch(ctx, start, 25, 0)
+	now := start.Add(time.Duration(n) * time.Hour)
+	b, found, err := l.PlanBatch(ctx, now, fmt.Sprint("exporter ", os.Getpid()), time.Minute, 25, 0)
 	if err != nil || !found {
 		return err
 	}
 	fmt.Println("P", b.ID, len(b.Inputs))
 	outputs, res := outcome(b)
-	if err := l.FinishBatch(ctx, start, b.ID, outputs, res); err != nil {
+	if err := l.FinishBatch(ctx, start, b.BatchClaim, outputs, res); errors.Is(err, ledger.ErrLeaseLost) {
+		return nil // another process, which is ahead in time, took it over
+	} else if err != nil {
 		return err
 	}
 	fmt.Println("F", b.ID)

@@ -56,9 +56,24 @@ func filled(t *testing.T, path string, files int) known {
 	for range 3 {
 		b := plan(t, l, files/2, 0)
 		outputs, results := outcome(b)
-		ok(t, l.FinishBatch(t.Context(), start, b.ID, outputs, results))
+		ok(t, l.FinishBatch(t.Context(), start, b.BatchClaim, outputs, results))
 	}
 	plan(t, l, files/5, 0)
+	for r, err := range l.Files(t.Context(), "r2") {
+		ok(t, err)
+		ok(t, l.SetFacts(t.Context(), r.Key, ledger.Facts{Policy: 11, FileID: 1, Record: "a", Interval: time.Minute, Spans: spansFrom(start, 5, 40)}))
+		if r.State == ledger.Exported {
+			ok(t, l.MarkRemoved(t.Context(), start, []ledger.Key{r.Key}))
+		}
+	}
+	for i := range files {
+		device := fmt.Sprintf("r%d", i)
+		c, _, _, err := l.TakeDevice(t.Context(), start, device, "node", time.Hour, "site", 0, 0)
+		ok(t, err)
+		if i%2 == 0 {
+			must(l.FinishDevice(t.Context(), start, c, []byte(`{"a":1}`), visit(device, start, i)))(t)
+		}
+	}
 	k, err := ask(t, l)
 	ok(t, err)
 	ok(t, l.Close())
@@ -83,7 +98,7 @@ func ask(t *testing.T, l *ledger.Ledger) (k known, err error) {
 	if k.backlog, err = l.Backlog(ctx); err != nil {
 		return k, err
 	}
-	k.open, _, err = l.PlanBatch(ctx, start, 0, 0)
+	k.open, _, err = l.PlanBatch(ctx, start, "exporter", time.Hour, 0, 0)
 	return k, err
 }
 
@@ -104,6 +119,18 @@ func examine(t *testing.T, path string, want known) (refusal error) {
 		return err
 	}
 	defer l.Close()
+	whole := l.Check(t.Context())
+	defer func() {
+		if whole != nil {
+			if !ledger.IsFatal(whole) {
+				t.Errorf("a damaged ledger fails with %v", whole)
+			}
+			refusal = whole
+		}
+	}()
+	if whole != nil {
+		return whole
+	}
 	defer func() {
 		if refusal != nil && !ledger.IsFatal(refusal) {
 			t.Errorf("a damaged ledger fails with %v", refusal)
@@ -212,8 +239,8 @@ func TestEveryColumnIsProtected(t *testing.T) {
 	ok(t, err)
 	type column struct{ table, name, kind string }
 	var columns []column
-	for _, table := range []string{"pulled", "batch", "output"} {
-		info := must(db.Query(`SELECT name, type FROM pragma_table_info('` + table + `') WHERE name <> 'id' OR '` + table + `' <> 'pulled'`))(t)
+	for _, table := range []string{"pulled", "batch", "output", "facts", "removal", "device", "visit"} {
+		info := must(db.Query(`SELECT name, type FROM pragma_table_info('` + table + `') WHERE name <> 'id' OR '` + table + `' NOT IN ('pulled', 'visit')`))(t)
 		for info.Next() {
 			c := column{table: table}
 			ok(t, info.Scan(&c.name, &c.kind))
@@ -222,7 +249,7 @@ func TestEveryColumnIsProtected(t *testing.T) {
 		ok(t, info.Close())
 	}
 	ok(t, db.Close())
-	if len(columns) != 20+6+7 {
+	if len(columns) != 20+10+7+11+4+8+12 {
 		t.Errorf("%d columns", len(columns))
 	}
 	for _, c := range columns {
@@ -241,7 +268,7 @@ func TestEveryColumnIsProtected(t *testing.T) {
 	for _, statement := range []string{
 		`DELETE FROM batch WHERE rowid = 1`, `DELETE FROM output WHERE rowid = 1`,
 		`DELETE FROM pulled WHERE id = (SELECT MIN(id) FROM pulled WHERE batch <> '')`,
-		`DELETE FROM batch WHERE finished = 0`,
+		`DELETE FROM batch WHERE finished = 0`, `UPDATE facts SET file = 99999 WHERE file = (SELECT MIN(file) FROM facts)`, `UPDATE removal SET file = 99999 WHERE file = (SELECT MIN(file) FROM removal)`,
 	} {
 		ok(t, os.WriteFile(path, whole, 0o600))
 		exec1(t, path, statement)

@@ -21,6 +21,8 @@ var (
 	ErrForeign = errors.New("the file is a database of another program")
 	// ErrNewer: the ledger was written by a newer version.
 	ErrNewer = errors.New("the ledger was written by a newer version of acctpull")
+	// ErrUnknownFile: the ledger has no row of that key.
+	ErrUnknownFile = errors.New("the ledger does not know the file")
 	// ErrUnknownBatch: there is no such batch.
 	ErrUnknownBatch = errors.New("unknown batch")
 	// ErrConflict: the call contradicts what the ledger already holds.

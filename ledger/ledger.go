@@ -22,8 +22,9 @@
 //
 // # Damage
 //
-// Every row carries a checksum, and Open reads the whole ledger. A ledger that
-// lost or changed bytes is refused; nothing is guessed. An error for which
+// Every row carries a checksum, which is checked whenever the row is read; Check
+// reads the whole ledger. A ledger that lost or changed bytes is refused; nothing
+// is guessed. An error for which
 // IsFatal is true means that the state on disk can no longer be trusted by
 // this process: stop it.
 package ledger
@@ -48,7 +49,8 @@ const chunk = 1000
 // file. The zero value is not usable; call Open.
 type Ledger struct {
 	path string
-	file string  // the absolute path of the file
+	file string // the absolute path of the file
+	e    engine
 	w    *sql.DB // one connection, the only writer of this process
 	r    *sql.DB // read only connections
 	st   statements
@@ -59,8 +61,10 @@ type Ledger struct {
 }
 
 // Open opens the ledger file at path and creates it with mode 0600 if there is
-// none. It reads every row: a damaged file, a file that is not a ledger and a
-// ledger of a newer version are errors with a hint. The directory must exist.
+// none. A file that is cut short, one that is not a ledger and a ledger of a newer
+// version are errors with a hint; one of an older version is brought to ours. What
+// Open does costs the same for a ledger of any age: rows are checked when they are
+// read, and Check reads all of them. The directory must exist.
 //
 // A file of zero bytes is opened as an empty ledger, because a crash during the
 // first Open leaves one. Callers that have an archive must therefore ask Empty.
@@ -73,7 +77,7 @@ func Open(ctx context.Context, path string) (*Ledger, error) {
 }
 
 func open(ctx context.Context, path string) (l *Ledger, err error) {
-	l = &Ledger{path: path}
+	l = &Ledger{path: path, e: sqliteEngine}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.close())
@@ -91,17 +95,21 @@ func open(ctx context.Context, path string) (l *Ledger, err error) {
 		return l, err
 	}
 	l.w.SetMaxOpenConns(1)
-	if err := l.migrate(ctx); err != nil {
+	migrated, err := l.migrate(ctx)
+	if err != nil {
 		return l, err
 	}
 	if l.r, err = sql.Open("sqlite", dataSource(abs, reader())); err != nil {
 		return l, err
 	}
 	l.r.SetMaxOpenConns(2)
-	if err := l.st.prepare(ctx, l.w, l.r); err != nil {
+	if err := l.st.prepare(ctx, l.e, l.w, l.r); err != nil {
 		return l, err
 	}
-	return l, l.verify(ctx, "quick_check(10)", "integrity_check(batch)", "integrity_check(output)")
+	if migrated {
+		return l, l.verify(ctx)
+	}
+	return l, nil
 }
 
 // writer returns the driver options of the writing connection: WAL with
@@ -151,6 +159,10 @@ func (l *Ledger) close() error {
 	return err
 }
 
+// Shared reports whether processes on several machines may use the ledger: it is
+// one on PostgreSQL.
+func (l *Ledger) Shared() bool { return l.e.shared }
+
 // Path returns the path given to Open.
 func (l *Ledger) Path() string { return l.path }
 
@@ -176,6 +188,14 @@ func (l *Ledger) query(ctx context.Context, query string, args ...any) (*sql.Row
 	return l.r.QueryContext(ctx, query, args...)
 }
 
+// stmtQuery is query with a prepared statement.
+func (l *Ledger) stmtQuery(ctx context.Context, st *sql.Stmt, args ...any) (*sql.Rows, error) {
+	if err := l.broken(); err != nil {
+		return nil, err
+	}
+	return st.QueryContext(ctx, args...)
+}
+
 // write runs f in one immediate transaction and commits it. A commit that fails
 // leaves it unknown what is on disk, so it is fatal unless SQLite says that it
 // had no room or no lock.
@@ -192,7 +212,7 @@ func (l *Ledger) write(ctx context.Context, op string, f func(*transaction) erro
 	}
 	// Statements do not get the caller's context: the driver would start a
 	// goroutine for each of them. A cancelled context ends the transaction.
-	t := &transaction{ctx: context.WithoutCancel(ctx), tx: tx, st: &l.st}
+	t := &transaction{ctx: context.WithoutCancel(ctx), tx: tx, st: &l.st, e: l.e}
 	if err := f(t); err != nil {
 		rb := tx.Rollback()
 		if errors.Is(rb, sql.ErrTxDone) {

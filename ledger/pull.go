@@ -23,17 +23,14 @@ func (l *Ledger) Discover(ctx context.Context, now time.Time, keys []Key) ([]Row
 			return nil, l.fail(op, err)
 		}
 	}
+	known, err := l.known(ctx, keys)
+	if err != nil {
+		return nil, l.fail(op, err)
+	}
 	rows := make([]Row, len(keys))
 	var open []int // indexes of keys that need a write
-	quiet := context.WithoutCancel(ctx)
 	for i, k := range keys {
-		if err := context.Cause(ctx); err != nil {
-			return nil, l.fail(op, err)
-		}
-		r, ok, err := rowOf(quiet, l.st.known, k)
-		if err != nil {
-			return nil, l.fail(op, err)
-		}
+		r, ok := known[k]
 		rows[i] = r.Row
 		if !ok || again(r.Row, now) {
 			open = append(open, i)
@@ -94,11 +91,8 @@ func again(r Row, now time.Time) bool {
 // the file, and the first claim is then void.
 func (l *Ledger) Claim(ctx context.Context, now time.Time, owner string, lease time.Duration, device string, limit int) ([]Claim, error) {
 	const op = "claim"
-	if owner == "" || checkText(owner) != nil {
-		return nil, l.fail(op, fmt.Errorf("the owner %s is no name", quote(owner)))
-	}
-	if lease <= 0 {
-		return nil, l.fail(op, fmt.Errorf("a lease of %v", lease))
+	if err := checkLease(owner, lease); err != nil {
+		return nil, l.fail(op, err)
 	}
 	if limit <= 0 {
 		limit = math.MaxInt32
@@ -106,7 +100,7 @@ func (l *Ledger) Claim(ctx context.Context, now time.Time, owner string, lease t
 	var claims []Claim
 	err := l.write(ctx, op, func(t *transaction) error {
 		rows, err := t.rows(func(r line) bool { return r.Device == device && free(r.Row, now) },
-			claimable, device, toMilli(now), limit)
+			claimable+t.e.skipLocked, device, toMilli(now), limit)
 		if err != nil {
 			return err
 		}
@@ -125,6 +119,17 @@ func (l *Ledger) Claim(ctx context.Context, now time.Time, owner string, lease t
 		return nil, err
 	}
 	return claims, nil
+}
+
+// checkLease reports what makes an owner or a lease unusable.
+func checkLease(owner string, lease time.Duration) error {
+	if owner == "" || checkText(owner) != nil {
+		return fmt.Errorf("the owner %s is no name", quote(owner))
+	}
+	if lease <= 0 {
+		return fmt.Errorf("a lease of %v", lease)
+	}
+	return nil
 }
 
 // free reports whether nobody holds the row and its back-off is over.
@@ -153,7 +158,7 @@ func (l *Ledger) StoreMany(ctx context.Context, now time.Time, items []StoreItem
 		if err == nil && it.Stored == "" {
 			err = errors.New("the file has no stored path")
 		}
-		if err = errors.Join(err, checkText(it.Stored)); err != nil {
+		if err = errors.Join(err, checkText(it.Stored), it.Facts.check()); err != nil {
 			return nil, l.fail(op, about(it.Claim.Key, err))
 		}
 	}
@@ -182,16 +187,24 @@ func (t *transaction) store(now time.Time, it StoreItem) (aliasOf string, err er
 	if err != nil {
 		return "", err
 	}
-	first, ok, err := t.content(r.Device, it.SHA256)
-	if err != nil {
+	if err := t.become(now, &r, it.SHA256, it.Stored); err != nil {
 		return "", err
 	}
-	r.State, r.SHA256, r.Stored, r.Reason = Stored, it.SHA256, it.Stored, ""
+	return r.AliasOf, t.saveFacts(r, it.Facts)
+}
+
+// become makes a row Stored, or an alias of the row that has the content.
+func (t *transaction) become(now time.Time, r *line, sha256, stored string) error {
+	first, ok, err := t.content(r.Device, sha256)
+	if err != nil {
+		return err
+	}
+	r.State, r.SHA256, r.Stored, r.Reason = Stored, sha256, stored, ""
 	if ok {
 		r.State, r.AliasOf, r.Reason = first.State, first.Name, first.Reason
 	}
 	r.Owner, r.Lease, r.NotBefore, r.Changed = "", time.Time{}, time.Time{}, round(now)
-	return r.AliasOf, t.saveStored(r)
+	return t.saveStored(*r)
 }
 
 // Quarantine records that the file of a claim cannot be trusted. stored is
@@ -246,33 +259,6 @@ func (l *Ledger) Release(ctx context.Context, c Claim, reason string, notBefore 
 		r.Owner, r.Lease, r.NotBefore, r.Reason = "", time.Time{}, round(notBefore), clean(reason)
 		return t.saveLease(r, r.Attempt)
 	})
-}
-
-// ReleaseOwner gives back every claim of an owner that is known to be dead, and
-// returns how many there were. A process that holds the lock of its data
-// directory and always uses the same owner calls it at start, so that it need
-// not wait for the leases of the process that was killed before it.
-func (l *Ledger) ReleaseOwner(ctx context.Context, owner string) (int, error) {
-	var n int
-	err := l.write(ctx, "release", func(t *transaction) error {
-		rows, err := t.rows(func(r line) bool { return r.State == Discovered && r.Owner == owner },
-			ownedBy, owner)
-		if err != nil {
-			return err
-		}
-		n = len(rows)
-		for _, r := range rows {
-			r.Owner, r.Lease = "", time.Time{}
-			if err := t.saveLease(r, r.Attempt); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	return n, nil
 }
 
 // claimed reads the row of a claim that still holds.

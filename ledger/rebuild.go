@@ -10,7 +10,7 @@ import (
 
 // Import rebuilds a ledger from what the archive, the quarantine and the
 // dataset hold: rows is one Row for every file found, outputs every published
-// file. Of a Row it takes the Key, State, SHA256, Stored, Records and Reason;
+// file. Of a Row it takes the Key, State, SHA256, Stored, Records, Reason and Facts;
 // a file whose SHA-256 is in the dataset must be given as Exported, one that is
 // only in the archive as Stored.
 //
@@ -62,7 +62,7 @@ func (l *Ledger) Import(ctx context.Context, now time.Time, rows []Row, outputs 
 }
 
 func checkImport(r Row) error {
-	if err := errors.Join(r.Key.check(), checkText(r.Stored)); err != nil {
+	if err := errors.Join(r.Key.check(), checkText(r.Stored), r.Facts.check()); err != nil {
 		return err
 	}
 	if r.SHA256 != "" || r.State == Stored || r.State == Exported {
@@ -97,6 +97,8 @@ func (t *transaction) importRow(now time.Time, in Row) error {
 			r.State, r.AliasOf, r.Reason, r.Records = first.State, first.Name, first.Reason, 0
 		}
 	}
-	_, err := t.insert(r)
-	return err
+	if _, err := t.insert(r); err != nil {
+		return err
+	}
+	return t.factsOf(in.Key, in.Facts)
 }

@@ -13,22 +13,31 @@ import (
 )
 
 // selectRows reads rows in the order of scanRow.
-const selectRows = `SELECT id, device, path, name, size, mtime, stamp, state, sha256, stored, alias_of, batch,
-	records, reason, owner, lease_until, attempt, not_before, first_seen, changed, crc FROM pulled `
+const (
+	rowColumns = `pulled.id, pulled.device, path, name, size, mtime, stamp, state, sha256, stored, alias_of, batch,
+	records, reason, owner, lease_until, attempt, not_before, first_seen, changed, pulled.crc`
+	selectRows = `SELECT ` + rowColumns + ` FROM pulled `
+)
 
 // How selectRows ends where several rows are meant.
 const (
 	claimable = `WHERE state = 0 AND device = $1 AND lease_until < $2 AND not_before <= $2
-	ORDER BY stamp, name, path, size, mtime LIMIT $3` + skipLocked
+	ORDER BY stamp, name, path, size, mtime LIMIT $3`
 
 	ownedBy = `WHERE state = 0 AND owner = $1`
 
-	ready = `WHERE state = 1 AND alias_of = '' AND batch = '' ORDER BY device, name, sha256 LIMIT $1` + skipLocked
+	// claimedOn is ordered as the index that it must use.
+	claimedOn = `WHERE state = 0 AND device = $1 AND owner <> '' ORDER BY stamp, name, path, size, mtime`
+
+	ready = `WHERE state = 1 AND alias_of = '' AND batch = '' ORDER BY device, name, sha256 LIMIT $1`
 
 	inBatch = `WHERE batch = $1 AND batch <> ''`
 
 	aliasesOfBatch = `WHERE alias_of <> '' AND (device, sha256) IN (SELECT device, sha256 FROM pulled WHERE batch = $1 AND batch <> '')`
 )
+
+// aliasesOf ends the SELECT of the aliases of one content.
+const aliasesOf = `WHERE device = $1 AND sha256 = $2 AND alias_of <> ''`
 
 // The statements that are run for many rows.
 const (
@@ -53,23 +62,26 @@ const (
 	// updateBatch puts a row that is in no batch into one.
 	updateBatch = `UPDATE pulled SET batch = $1, crc = $2 WHERE id = $3 AND batch = ''`
 
+	// leaveBatch takes a row out of its batch; saveStored writes the rest.
+	leaveBatch = `UPDATE pulled SET batch = '', crc = $1 WHERE id = $2 AND batch = $3`
+
 	// updateSettled writes the outcome of a batch.
 	updateSettled = `UPDATE pulled SET state = $1, records = $2, reason = $3, changed = $4, crc = $5 WHERE id = $6 AND attempt = $7`
 )
 
-// statements holds the prepared statements: known on a reading connection, the
-// others on the writing one.
+// statements holds the prepared statements: known and between on a reading
+// connection, the others on the writing one.
 type statements struct {
-	known, row, content, insert, lease, stored, batch, settled *sql.Stmt
+	known, between, row, content, insert, lease, stored, batch, settled *sql.Stmt
 }
 
-func (s *statements) prepare(ctx context.Context, w, r *sql.DB) error {
+func (s *statements) prepare(ctx context.Context, e engine, w, r *sql.DB) error {
 	for _, p := range []struct {
 		to   **sql.Stmt
 		db   *sql.DB
 		text string
 	}{
-		{&s.known, r, selectKey}, {&s.row, w, selectKey}, {&s.content, w, selectContent},
+		{&s.known, r, selectKey}, {&s.between, r, knownRange}, {&s.row, w, selectKey + e.forUpdate}, {&s.content, w, selectContent + e.forUpdate},
 		{&s.insert, w, insertRow}, {&s.lease, w, updateLease}, {&s.stored, w, updateStored},
 		{&s.batch, w, updateBatch}, {&s.settled, w, updateSettled},
 	} {
@@ -83,7 +95,7 @@ func (s *statements) prepare(ctx context.Context, w, r *sql.DB) error {
 
 func (s *statements) close() error {
 	var err error
-	for _, p := range []*sql.Stmt{s.known, s.row, s.content, s.insert, s.lease, s.stored, s.batch, s.settled} {
+	for _, p := range []*sql.Stmt{s.known, s.between, s.row, s.content, s.insert, s.lease, s.stored, s.batch, s.settled} {
 		if p != nil {
 			err = errors.Join(err, p.Close())
 		}
@@ -97,6 +109,7 @@ type transaction struct {
 	ctx context.Context
 	tx  *sql.Tx
 	st  *statements
+	e   engine
 }
 
 // scanner is *sql.Row or *sql.Rows.
@@ -111,18 +124,30 @@ type line struct {
 
 // scanRow reads one row of selectRows and checks its checksum.
 func scanRow(s scanner) (line, error) {
-	var r line
-	var lease, notBefore, first, changed, crc int64
-	err := s.Scan(&r.id, &r.Device, &r.Path, &r.Name, &r.Size, &r.MTime, &r.mark, &r.State, &r.SHA256, &r.Stored, &r.AliasOf, &r.Batch,
-		&r.Records, &r.Reason, &r.Owner, &lease, &r.Attempt, &notBefore, &first, &changed, &crc)
-	if err != nil {
+	r := &line{}
+	n := &rowNumbers{}
+	if err := s.Scan(n.targets(r)...); err != nil {
 		return line{}, err
 	}
-	r.Lease, r.NotBefore, r.First, r.Changed = fromMilli(lease), fromMilli(notBefore), fromMilli(first), fromMilli(changed)
-	if crc != r.crc() || r.mark != stamp(r.Name) {
-		return line{}, about(r.Key, fmt.Errorf("%w: a row of the table pulled has a wrong checksum", ErrDamaged))
+	return *r, n.finish(r)
+}
+
+// rowNumbers are the columns of a row that are not stored as they are used.
+type rowNumbers struct{ lease, notBefore, first, changed, crc int64 }
+
+// targets are where Scan puts rowColumns.
+func (n *rowNumbers) targets(r *line) []any {
+	return []any{&r.id, &r.Device, &r.Path, &r.Name, &r.Size, &r.MTime, &r.mark, &r.State, &r.SHA256, &r.Stored, &r.AliasOf, &r.Batch,
+		&r.Records, &r.Reason, &r.Owner, &n.lease, &r.Attempt, &n.notBefore, &n.first, &n.changed, &n.crc}
+}
+
+// finish completes a row that was scanned and checks its checksum.
+func (n *rowNumbers) finish(r *line) error {
+	r.Lease, r.NotBefore, r.First, r.Changed = fromMilli(n.lease), fromMilli(n.notBefore), fromMilli(n.first), fromMilli(n.changed)
+	if n.crc != r.crc() || r.mark != stamp(r.Name) {
+		return about(r.Key, fmt.Errorf("%w: a row of the table pulled has a wrong checksum", ErrDamaged))
 	}
-	return r, nil
+	return nil
 }
 
 // crc returns the checksum of everything stored in the row; stamp follows from
@@ -227,7 +252,7 @@ func asRows(asked func(line) bool) func(*sql.Rows, error) ([]line, error) {
 }
 
 // insert adds a row; ok is false if the key is known already, or if another row
-// stands for its content.
+// stands for its content. The facts of the row are not written.
 func (t *transaction) insert(r Row) (ok bool, err error) {
 	return one(t.tx.Stmt(t.st.insert).ExecContext(t.ctx, r.Device, r.Path, r.Name, r.Size, r.MTime, stamp(r.Name),
 		int(r.State), r.SHA256, r.Stored, r.AliasOf, r.Batch, r.Records, r.Reason, r.Owner, toMilli(r.Lease), r.Attempt,
@@ -286,18 +311,6 @@ func one(res sql.Result, err error) (bool, error) {
 	}
 	n, err := res.RowsAffected()
 	return n != 0, err
-}
-
-// collect reads all rows of a query result.
-func collect[T any](scan func(scanner) (T, error)) func(*sql.Rows, error) ([]T, error) {
-	return func(rows *sql.Rows, err error) ([]T, error) {
-		var all []T
-		err = each(scan, func(v T) { all = append(all, v) })(rows, err)
-		if err != nil {
-			return nil, err
-		}
-		return all, nil
-	}
 }
 
 // check reports what makes a key unusable.

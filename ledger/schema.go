@@ -9,17 +9,14 @@ import (
 )
 
 // schemaVersion is the version of the tables below.
-const schemaVersion = 1
+const schemaVersion = 2
 
-// skipLocked ends the SELECT of rows that several processes compete for. SQLite
-// has one writer and needs nothing; PostgreSQL needs " FOR UPDATE SKIP LOCKED".
-// All other writes are fenced by the attempt.
-const skipLocked = ""
-
-// schema makes the tables. docs/formats/ledger.md explains every column. STRICT
-// lets SQLite's checks find values whose type was changed by damage.
-// Times are Unix milliseconds UTC, except mtime (seconds, from the listing).
-var schema = [...]string{
+// The tables. docs/formats/ledger.md explains every column. STRICT lets SQLite's
+// checks find values whose type was changed by damage. Times are Unix
+// milliseconds UTC, except mtime (seconds, from the listing).
+//
+// kept is what version 1 and 2 have in common.
+var kept = [...]string{
 	`CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT`,
 	`CREATE TABLE pulled (
 		id INTEGER PRIMARY KEY,
@@ -51,14 +48,6 @@ var schema = [...]string{
 	`CREATE UNIQUE INDEX pulled_content ON pulled (device, sha256) WHERE sha256 <> '' AND alias_of = ''`,
 	`CREATE INDEX pulled_alias ON pulled (device, sha256, alias_of) WHERE alias_of <> ''`,
 	`CREATE INDEX pulled_batch ON pulled (batch) WHERE batch <> ''`,
-	`CREATE TABLE batch (
-		id TEXT NOT NULL PRIMARY KEY,
-		planned INTEGER NOT NULL,
-		finished INTEGER NOT NULL,
-		inputs INTEGER NOT NULL,
-		row_count INTEGER NOT NULL,
-		crc INTEGER NOT NULL) STRICT`,
-	`CREATE INDEX batch_open ON batch (planned) WHERE finished = 0`,
 	`CREATE TABLE output (
 		path TEXT NOT NULL PRIMARY KEY,
 		batch TEXT NOT NULL,
@@ -70,73 +59,214 @@ var schema = [...]string{
 	`CREATE INDEX output_batch ON output (batch)`,
 }
 
+// batches1 is what version 2 makes anew.
+var batches1 = [...]string{
+	`CREATE TABLE batch (
+		id TEXT NOT NULL PRIMARY KEY,
+		planned INTEGER NOT NULL,
+		finished INTEGER NOT NULL,
+		inputs INTEGER NOT NULL,
+		row_count INTEGER NOT NULL,
+		crc INTEGER NOT NULL) STRICT`,
+	`CREATE INDEX batch_open ON batch (planned) WHERE finished = 0`,
+}
+
+// added2 is what version 2 adds to kept.
+var added2 = [...]string{
+	`CREATE INDEX pulled_stamp ON pulled (device, stamp)`,
+	`CREATE INDEX pulled_seen ON pulled (device, first_seen)`,
+	`CREATE TABLE batch (
+		id TEXT NOT NULL PRIMARY KEY,
+		planned INTEGER NOT NULL,
+		finished INTEGER NOT NULL,
+		inputs INTEGER NOT NULL,
+		released INTEGER NOT NULL,
+		row_count INTEGER NOT NULL,
+		owner TEXT NOT NULL,
+		lease_until INTEGER NOT NULL,
+		attempt INTEGER NOT NULL,
+		crc INTEGER NOT NULL) STRICT`,
+	`CREATE INDEX batch_open ON batch (planned) WHERE finished = 0`,
+	`CREATE TABLE facts (
+		file INTEGER NOT NULL PRIMARY KEY,
+		device TEXT NOT NULL,
+		policy INTEGER NOT NULL,
+		file_id INTEGER NOT NULL,
+		record TEXT NOT NULL,
+		interval_ms INTEGER NOT NULL,
+		truncated INTEGER NOT NULL,
+		first_start INTEGER NOT NULL,
+		last_end INTEGER NOT NULL,
+		spans TEXT NOT NULL,
+		crc INTEGER NOT NULL) STRICT`,
+	`CREATE INDEX facts_time ON facts (device, last_end, first_start)`,
+	`CREATE TABLE removal (
+		file INTEGER NOT NULL PRIMARY KEY,
+		device TEXT NOT NULL,
+		removed INTEGER NOT NULL,
+		crc INTEGER NOT NULL) STRICT`,
+	`CREATE INDEX removal_device ON removal (device)`,
+	`CREATE TABLE device (
+		device TEXT NOT NULL PRIMARY KEY,
+		site TEXT NOT NULL,
+		state TEXT NOT NULL,
+		version INTEGER NOT NULL,
+		owner TEXT NOT NULL,
+		lease_until INTEGER NOT NULL,
+		attempt INTEGER NOT NULL,
+		crc INTEGER NOT NULL) STRICT`,
+	`CREATE INDEX device_version ON device (version)`,
+	`CREATE INDEX device_held ON device (owner) WHERE owner <> ''`,
+	`CREATE INDEX device_site ON device (site, lease_until) WHERE owner <> ''`,
+	`CREATE TABLE visit (
+		id INTEGER PRIMARY KEY,
+		device TEXT NOT NULL,
+		began INTEGER NOT NULL,
+		ended INTEGER NOT NULL,
+		visits INTEGER NOT NULL,
+		widest_ms INTEGER NOT NULL,
+		good INTEGER NOT NULL,
+		error TEXT NOT NULL,
+		listed INTEGER NOT NULL,
+		oldest TEXT NOT NULL,
+		skew_min_ms INTEGER NOT NULL,
+		skew_max_ms INTEGER NOT NULL,
+		crc INTEGER NOT NULL) STRICT`,
+	`CREATE INDEX visit_last ON visit (device, id)`,
+	`CREATE INDEX visit_time ON visit (device, ended)`,
+}
+
+// schema makes the tables of the version in an empty database.
+func schema(version int) []string {
+	if version == 1 {
+		return slices.Concat(kept[:], batches1[:])
+	}
+	return slices.Concat(kept[:], added2[:])
+}
+
 // countObjects counts what a database has, and those two of its tables that no
 // other program has: a flipped bit in one name must not make a ledger foreign.
 const countObjects = `SELECT COUNT(*), COUNT(*) FILTER (WHERE name IN ('schema_version', 'batch')) FROM sqlite_schema`
 
-// migrate makes the tables of an empty file and refuses any other file whose
-// version is not ours.
-func (l *Ledger) migrate(ctx context.Context) error {
+// migrate makes the tables of an empty file, brings those of an older
+// version to ours, and refuses any other file. migrated says that there was an
+// older version.
+func (l *Ledger) migrate(ctx context.Context) (migrated bool, err error) {
 	tx, err := l.w.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return false, err
 	}
-	changed, err := migrateIn(ctx, tx)
-	if err != nil || !changed {
-		return errors.Join(err, tx.Rollback())
+	before, err := migrateIn(ctx, tx)
+	if err != nil || before == schemaVersion {
+		return false, errors.Join(err, tx.Rollback())
 	}
 	if err := l.unseal(); err != nil {
-		return errors.Join(err, tx.Rollback())
+		return false, errors.Join(err, tx.Rollback())
 	}
 	if err := tx.Commit(); err != nil {
-		return &commitError{err}
+		return false, &commitError{err}
 	}
-	return nil
+	return before != 0, nil
 }
 
-func migrateIn(ctx context.Context, tx *sql.Tx) (changed bool, err error) {
+// migrateIn returns the version that the database had, 0 if it was empty.
+func migrateIn(ctx context.Context, tx *sql.Tx) (before int, err error) {
 	var objects, ours int
 	err = tx.QueryRowContext(ctx, countObjects).Scan(&objects, &ours)
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	if objects == 0 {
-		for _, statement := range schema {
-			if _, err := tx.ExecContext(ctx, statement); err != nil {
-				return false, err
-			}
+		if err := execAll(ctx, tx, schema(schemaVersion)); err != nil {
+			return 0, err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO schema_version (version) VALUES ($1)`, schemaVersion)
-		return true, err
+		return 0, err
 	}
 	if ours == 0 {
-		return false, ErrForeign
+		return 0, ErrForeign
 	}
-	var version int
-	switch err := tx.QueryRowContext(ctx, `SELECT version FROM schema_version`).Scan(&version); {
-	case errors.Is(err, sql.ErrNoRows):
-		return false, fmt.Errorf("%w: it has no schema version", ErrDamaged)
-	case err != nil:
-		return false, err
-	case version > schemaVersion:
-		return false, fmt.Errorf("%w: schema version %d, this program knows %d", ErrNewer, version, schemaVersion)
-	case version != schemaVersion:
-		return false, fmt.Errorf("%w: schema version %d does not exist", ErrDamaged, version)
+	version, err := readVersion(ctx, tx)
+	if err != nil {
+		return 0, err
 	}
-	return false, sameSchema(ctx, tx)
+	if err := sameSchema(ctx, tx, version); err != nil || version == schemaVersion {
+		return version, err
+	}
+	return version, from1(ctx, tx)
 }
 
-// sameSchema proves that the tables and indexes are those that schema makes:
-// SQLite keeps the text of every statement.
-func sameSchema(ctx context.Context, tx *sql.Tx) error {
+// readVersion reads the version of a database that has tables, and refuses one
+// that this program does not know.
+func readVersion(ctx context.Context, tx *sql.Tx) (version int, err error) {
+	switch err := tx.QueryRowContext(ctx, `SELECT version FROM schema_version`).Scan(&version); {
+	case errors.Is(err, sql.ErrNoRows):
+		return 0, fmt.Errorf("%w: it has no schema version", ErrDamaged)
+	case err != nil:
+		return 0, err
+	case version > schemaVersion:
+		return 0, fmt.Errorf("%w: schema version %d, this program knows %d", ErrNewer, version, schemaVersion)
+	case version < 1:
+		return 0, fmt.Errorf("%w: schema version %d does not exist", ErrDamaged, version)
+	}
+	return version, nil
+}
+
+// sameSchema proves that the tables and indexes are those of a version: SQLite
+// keeps the text of every statement.
+func sameSchema(ctx context.Context, tx *sql.Tx, version int) error {
 	have, err := collect(func(s scanner) (text string, err error) {
 		return text, s.Scan(&text)
-	})(tx.QueryContext(ctx, `SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid`))
+	})(tx.QueryContext(ctx, `SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL`))
 	if err != nil {
 		return err
 	}
-	if !slices.Equal(have, schema[:]) {
-		return fmt.Errorf("%w: its tables are not those of schema version %d", ErrDamaged, schemaVersion)
+	want := schema(version)
+	slices.Sort(have)
+	slices.Sort(want)
+	if !slices.Equal(have, want) {
+		return fmt.Errorf("%w: its tables are not those of schema version %d", ErrDamaged, version)
 	}
 	return nil
+}
+
+func execAll(ctx context.Context, tx *sql.Tx, statements []string) error {
+	for _, s := range statements {
+		if _, err := tx.ExecContext(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// from1 makes version 2 of version 1: the table batch gets columns, everything
+// else is new.
+func from1(ctx context.Context, tx *sql.Tx) error {
+	heads, err := collect(scanBatch1)(tx.QueryContext(ctx, `SELECT id, planned, finished, inputs, row_count, crc FROM batch`))
+	if err != nil {
+		return err
+	}
+	if err := execAll(ctx, tx, append([]string{`DROP TABLE batch`}, added2[:]...)); err != nil {
+		return err
+	}
+	for _, h := range heads {
+		if _, err := tx.ExecContext(ctx, insertBatch, h.values()...); err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE schema_version SET version = $1`, schemaVersion)
+	return err
+}
+
+// scanBatch1 reads a row of batch as version 1 had it.
+func scanBatch1(s scanner) (batchHead, error) {
+	var h batchHead
+	var crc int64
+	if err := s.Scan(&h.id, &h.planned, &h.finished, &h.inputs, &h.rows, &crc); err != nil {
+		return h, err
+	}
+	var c checksum
+	c.text(h.id)
+	c.number(h.planned, h.finished, h.inputs, h.rows)
+	return h, whole("batch", crc, c.sum())
 }

@@ -14,7 +14,7 @@ import (
 // plan returns the next batch, which must exist.
 func plan(t testing.TB, l *ledger.Ledger, files int, bytes int64) ledger.Batch {
 	t.Helper()
-	b, found, err := l.PlanBatch(t.Context(), start, files, bytes)
+	b, found, err := l.PlanBatch(t.Context(), start, "exporter", time.Hour, files, bytes)
 	ok(t, err)
 	if !found {
 		t.Fatal("there is no batch")
@@ -37,7 +37,7 @@ func outcome(b ledger.Batch) ([]ledger.Output, []ledger.InputResult) {
 
 func testPlanBatch(t *testing.T, s store) {
 	l := s()
-	if b, found, err := l.PlanBatch(t.Context(), start, 0, 0); found || err != nil || b.ID != "" {
+	if b, found, err := l.PlanBatch(t.Context(), start, "exporter", time.Hour, 0, 0); found || err != nil || b.ID != "" {
 		t.Errorf("an empty ledger gave %+v %v", b, err)
 	}
 	put(t, l, "r2", map[string]string{"a": "1"})
@@ -65,6 +65,7 @@ func testPlanBatch(t *testing.T, s store) {
 		if !again.Retry || again.ID != b.ID || !slices.Equal(again.Inputs, want) {
 			t.Errorf("batch %+v", again)
 		}
+		b = again
 	}
 	for _, in := range want {
 		if r := row(t, l, key(in.Device, in.Name)); r.Batch != b.ID || r.State != ledger.Stored {
@@ -72,7 +73,7 @@ func testPlanBatch(t *testing.T, s store) {
 		}
 	}
 	outputs, results := outcome(b)
-	ok(t, l.FinishBatch(t.Context(), start, b.ID, outputs, results))
+	ok(t, l.FinishBatch(t.Context(), start, b.BatchClaim, outputs, results))
 	if next := plan(t, l, 0, 0); next.Retry || len(next.Inputs) != 1 || next.Inputs[0].Name != "0" {
 		t.Errorf("next batch %+v", next)
 	}
@@ -102,10 +103,10 @@ func testPlanBatchLimits(t *testing.T, s store) {
 			next++
 		}
 		outputs, results := outcome(b)
-		ok(t, l.FinishBatch(t.Context(), start, b.ID, outputs, results))
+		ok(t, l.FinishBatch(t.Context(), start, b.BatchClaim, outputs, results))
 	}
 	for _, bad := range [][2]int64{{-1, 0}, {0, -1}} {
-		_, _, err := l.PlanBatch(t.Context(), start, int(bad[0]), bad[1])
+		_, _, err := l.PlanBatch(t.Context(), start, "exporter", time.Hour, int(bad[0]), bad[1])
 		refused(t, err, nil, "limit")
 	}
 }
@@ -118,7 +119,7 @@ func testFinishBatch(t *testing.T, s store) {
 	results[1] = ledger.InputResult{Device: "r1", SHA256: results[1].SHA256, State: ledger.Quarantined, Reason: "bad value", Records: 0}
 	outputs[0].Rows -= 10
 	later := start.Add(time.Minute)
-	ok(t, l.FinishBatch(t.Context(), later, b.ID, outputs, results))
+	ok(t, l.FinishBatch(t.Context(), later, b.BatchClaim, outputs, results))
 	a, q := row(t, l, key("r1", "a")), row(t, l, key("r1", "b"))
 	if a.State != ledger.Exported || a.Records != 10 || a.Reason != "" || !a.Changed.Equal(later) || a.Batch != b.ID {
 		t.Errorf("row %+v", a)
@@ -136,11 +137,11 @@ func testFinishBatch(t *testing.T, s store) {
 	// The same again, later and in another order, changes nothing.
 	slices.Reverse(outputs)
 	slices.Reverse(results)
-	ok(t, s().FinishBatch(t.Context(), later.Add(time.Hour), b.ID, outputs, results))
+	ok(t, s().FinishBatch(t.Context(), later.Add(time.Hour), b.BatchClaim, outputs, results))
 	if r := row(t, l, key("r1", "a")); r != a {
 		t.Errorf("row %+v, was %+v", r, a)
 	}
-	if _, found, err := l.PlanBatch(t.Context(), start, 0, 0); found || err != nil {
+	if _, found, err := l.PlanBatch(t.Context(), start, "exporter", time.Hour, 0, 0); found || err != nil {
 		t.Errorf("finished files are planned again: %v %v", found, err)
 	}
 	// Another outcome of the same batch is a contradiction.
@@ -157,7 +158,7 @@ func testFinishBatch(t *testing.T, s store) {
 			sum += o.Rows
 		}
 		results[1].Records = sum
-		refused(t, l.FinishBatch(t.Context(), later, b.ID, outputs, results), ledger.ErrConflict, "another outcome")
+		refused(t, l.FinishBatch(t.Context(), later, b.BatchClaim, outputs, results), ledger.ErrConflict, "another outcome")
 		outputs, results = keepO, keepR
 	}
 }
@@ -196,7 +197,9 @@ func testFinishBatchRefuses(t *testing.T, s store) {
 	} {
 		id, o, r := b.ID, slices.Clone(goodO), slices.Clone(goodR)
 		c.change(&id, &o, &r)
-		refused(t, l.FinishBatch(t.Context(), start, id, o, r), c.want, c.text)
+		claim := b.BatchClaim
+		claim.ID = id
+		refused(t, l.FinishBatch(t.Context(), start, claim, o, r), c.want, c.text)
 		if after := rows(t, l); !slices.Equal(before, after) {
 			t.Fatalf("%s: rows changed from %+v to %+v", c.text, before, after)
 		}
@@ -204,11 +207,11 @@ func testFinishBatchRefuses(t *testing.T, s store) {
 			t.Fatalf("%s: outputs %+v", c.text, o)
 		}
 	}
-	ok(t, l.FinishBatch(t.Context(), start, b.ID, goodO, goodR))
+	ok(t, l.FinishBatch(t.Context(), start, b.BatchClaim, goodO, goodR))
 	// A path belongs to one batch for ever.
 	next := plan(t, l, 1, 0)
 	_, results := outcome(next)
-	refused(t, l.FinishBatch(t.Context(), start, next.ID, goodO, results), ledger.ErrConflict, "recorded already")
+	refused(t, l.FinishBatch(t.Context(), start, next.BatchClaim, goodO, results), ledger.ErrConflict, "recorded already")
 }
 
 // testAliasesShareTheFate: aliases stored before and after the export end as
@@ -220,7 +223,7 @@ func testAliasesShareTheFate(t *testing.T, s store) {
 	put(t, l, "r2", map[string]string{"a2": "A"})
 	b := plan(t, l, 2, 0)
 	put(t, l, "r1", map[string]string{"a3": "A", "b3": "B"})
-	ok(t, l.FinishBatch(t.Context(), start, b.ID,
+	ok(t, l.FinishBatch(t.Context(), start, b.BatchClaim,
 		[]ledger.Output{{Path: "p", SHA256: digest("p"), Rows: 3, Record: "x", Date: "2026-01-01"}},
 		[]ledger.InputResult{
 			{Device: "r1", SHA256: digest("A"), State: ledger.Exported, Records: 3},

@@ -21,7 +21,7 @@ func testStatus(t *testing.T, s store) {
 	put(t, l, "r1", map[string]string{"a": "1", "bb": "2", "cc": "1"})
 	b := plan(t, l, 1, 0)
 	outputs, results := outcome(b)
-	ok(t, l.FinishBatch(t.Context(), start.Add(time.Hour), b.ID, outputs, results))
+	ok(t, l.FinishBatch(t.Context(), start.Add(time.Hour), b.BatchClaim, outputs, results))
 	must(l.Discover(t.Context(), start.Add(time.Minute), []ledger.Key{key("r0", "dddd"), key("r0", "eeeee")}))(t)
 	must(l.Claim(t.Context(), start, "x", time.Hour, "r0", 1))(t)
 
@@ -210,7 +210,7 @@ func testRandomWalk(t *testing.T, s store) {
 			}
 			claims = nil
 		case 4:
-			b, found, err := l.PlanBatch(t.Context(), now, 1+rng.IntN(10), 0)
+			b, found, err := l.PlanBatch(t.Context(), now, "exporter", time.Hour, 1+rng.IntN(10), 0)
 			ok(t, err)
 			if !found {
 				break
@@ -220,9 +220,10 @@ func testRandomWalk(t *testing.T, s store) {
 				if again.ID != b.ID || !slices.Equal(again.Inputs, b.Inputs) {
 					t.Fatalf("batch %+v became %+v", b, again)
 				}
+				b = again
 			}
 			outputs, results := outcome(b)
-			ok(t, l.FinishBatch(t.Context(), now, b.ID, outputs, results))
+			ok(t, l.FinishBatch(t.Context(), now, b.BatchClaim, outputs, results))
 			for _, in := range b.Inputs {
 				id := content{in.Device, in.SHA256}
 				if settled[id] || !stored[id] {

@@ -69,7 +69,7 @@ func testSameContentOtherName(t *testing.T, s store) {
 		}
 	}
 	// The same content of two devices is two files.
-	batch, found, err := l.PlanBatch(t.Context(), start, 0, 0)
+	batch, found, err := l.PlanBatch(t.Context(), start, "exporter", time.Hour, 0, 0)
 	ok(t, err)
 	if !found || len(batch.Inputs) != 2 || batch.Inputs[0].Device != "r1" || batch.Inputs[0].Name != a.Name ||
 		batch.Inputs[1].Device != "r2" {
@@ -88,7 +88,7 @@ func testSameNameOtherContent(t *testing.T, s store) {
 			t.Error("other content is an alias")
 		}
 	}
-	batch, _, err := l.PlanBatch(t.Context(), start, 0, 0)
+	batch, _, err := l.PlanBatch(t.Context(), start, "exporter", time.Hour, 0, 0)
 	ok(t, err)
 	if len(batch.Inputs) != 2 || batch.Inputs[0].Name != a.Name || batch.Inputs[1].Name != a.Name ||
 		batch.Inputs[0].SHA256 >= batch.Inputs[1].SHA256 {
@@ -115,7 +115,7 @@ func testQuarantine(t *testing.T, s store) {
 	if c := claim(t, l, "a", k, grown); len(c) != 1 || c[0].Key != grown {
 		t.Errorf("claims %+v", c)
 	}
-	if _, found, err := l.PlanBatch(t.Context(), start, 0, 0); found || err != nil {
+	if _, found, err := l.PlanBatch(t.Context(), start, "exporter", time.Hour, 0, 0); found || err != nil {
 		t.Errorf("a batch of broken files: %v %v", found, err)
 	}
 }
@@ -197,7 +197,7 @@ func testAddLocal(t *testing.T, s store) {
 	if n := len(rows(t, l)); n != 4 {
 		t.Errorf("%d rows, want 3 files and 1 alias", n)
 	}
-	batch, _, err := l.PlanBatch(t.Context(), start, 0, 0)
+	batch, _, err := l.PlanBatch(t.Context(), start, "exporter", time.Hour, 0, 0)
 	ok(t, err)
 	if len(batch.Inputs) != 3 || batch.ID != ledger.BatchID(inputs[:3]) {
 		t.Errorf("batch %+v", batch)
@@ -231,16 +231,16 @@ func testAddLocalMoved(t *testing.T, s store) {
 	l := s()
 	in := ledger.Input{Device: "local", Name: "a", SHA256: digest("1"), Stored: "/old/a", Size: 10}
 	must(l.AddLocal(t.Context(), start, []ledger.Input{in}))(t)
-	first, _, err := l.PlanBatch(t.Context(), start, 0, 0)
+	first, _, err := l.PlanBatch(t.Context(), start, "exporter", time.Hour, 0, 0)
 	ok(t, err)
 	in.Stored = "/new/a"
 	must(l.AddLocal(t.Context(), start, []ledger.Input{in}))(t)
-	second, _, err := l.PlanBatch(t.Context(), start, 0, 0)
+	second, _, err := l.PlanBatch(t.Context(), start, "exporter", time.Hour, 0, 0)
 	ok(t, err)
 	if second.ID != first.ID || !second.Retry || second.Inputs[0] != in {
 		t.Errorf("batch %+v", second)
 	}
-	ok(t, l.FinishBatch(t.Context(), start, first.ID, nil, []ledger.InputResult{{Device: "local", SHA256: in.SHA256, State: ledger.Exported}}))
+	ok(t, l.FinishBatch(t.Context(), start, second.BatchClaim, nil, []ledger.InputResult{{Device: "local", SHA256: in.SHA256, State: ledger.Exported}}))
 	in.Stored = "/newer/a"
 	if n := must(l.AddLocal(t.Context(), start, []ledger.Input{in}))(t); n != 0 {
 		t.Errorf("%d new contents", n)

@@ -50,6 +50,21 @@ func Suite(t *testing.T, fresh func(*testing.T) store) {
 		{"AliasesShareTheFate", testAliasesShareTheFate},
 		{"AddLocal", testAddLocal},
 		{"AddLocalMoved", testAddLocalMoved},
+		{"BatchLease", testBatchLease},
+		{"Facts", testFacts},
+		{"FactsRefuses", testFactsRefuses},
+		{"Visits", testVisits},
+		{"VisitsRefuses", testVisitsRefuses},
+		{"TakeDevice", testTakeDevice},
+		{"DeviceFence", testDeviceFence},
+		{"PerSite", testPerSite},
+		{"DeviceStates", testDeviceStates},
+		{"VoidClaims", testVoidClaims},
+		{"Requeue", testRequeue},
+		{"ReleaseQuarantined", testReleaseQuarantined},
+		{"ReleaseExported", testReleaseExported},
+		{"Removal", testRemoval},
+		{"KnownAmongMany", testKnownAmongMany},
 		{"Status", testStatus},
 		{"FilesStops", testFilesStops},
 		{"Import", testImport},
@@ -475,7 +490,7 @@ func testCancelled(t *testing.T, s store) {
 	refused(t, err, context.Canceled, "discover")
 	_, err = l.Store(ctx, start, c, digest("x"), "x")
 	refused(t, err, context.Canceled, "store")
-	_, _, err = l.PlanBatch(ctx, start, 0, 0)
+	_, _, err = l.PlanBatch(ctx, start, "exporter", time.Hour, 0, 0)
 	refused(t, err, context.Canceled, "plan")
 	if ledger.IsFatal(err) {
 		t.Error("a cancelled call is fatal")

@@ -71,7 +71,8 @@ type Row struct {
 	// Records counts the rows that were published from this file; 0 for an
 	// alias.
 	Records int64
-	// Reason is why the file is Quarantined or Lost, or the last Release.
+	// Reason is why the file is Quarantined or Lost, the last Release, or who
+	// let it out of quarantine and why.
 	Reason string
 	// Owner holds the lease until Lease; "" if nobody does.
 	Owner string
@@ -82,6 +83,9 @@ type Row struct {
 	NotBefore time.Time
 	// First is when the row was made, Changed when its state last changed.
 	First, Changed time.Time
+	// Facts is what the file says about itself. Only FileFacts sets it, and
+	// only Import takes it; nil means that nothing is known.
+	Facts *Facts
 }
 
 // Claim is the right to work on one Discovered file. It is void as soon as
@@ -97,6 +101,7 @@ type StoreItem struct {
 	Claim  Claim
 	SHA256 string // lower case hex
 	Stored string
+	Facts  *Facts // nil if nothing is known about its content
 }
 
 // StoreResult is the outcome of one StoreItem.
@@ -116,12 +121,23 @@ type Input struct {
 	SHA256 string
 	Stored string
 	Size   int64 // compressed bytes
+	// Facts is what the file says about itself, for AddLocal; nil elsewhere,
+	// and if nothing is known.
+	Facts *Facts
+}
+
+// BatchClaim is the right to finish a batch. It is void as soon as another owner
+// takes the batch, which the Attempt tells.
+type BatchClaim struct {
+	// ID is BatchID of the inputs.
+	ID      string
+	Owner   string
+	Attempt int
 }
 
 // Batch is a fixed set of files that are exported together.
 type Batch struct {
-	// ID is BatchID(Inputs).
-	ID string
+	BatchClaim
 	// Inputs are sorted by device, name and SHA-256.
 	Inputs []Input
 	// Retry is true if the batch was planned by an earlier call and not

@@ -91,7 +91,7 @@ func TestRecover(t *testing.T) {
 		t.Errorf("%q %v", b, err)
 	}
 	// The ledger never plans a content twice.
-	batch, ok, err := r.ledger.PlanBatch(ctx, now, 100, 1<<30)
+	batch, ok, err := r.ledger.PlanBatch(ctx, now, "exporter", time.Hour, 100, 1<<30)
 	if err != nil || !ok || len(batch.Inputs) != 3 {
 		t.Errorf("%d inputs, %v: %+v", len(batch.Inputs), err, batch.Inputs)
 	}

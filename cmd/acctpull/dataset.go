@@ -176,6 +176,13 @@ type exported struct {
 
 func (e *exported) add(r export.FileResult) { e.files = append(e.files, r) }
 
+// exporterOwner has all batches of a data directory that is locked, so that a
+// batch which a crash left is taken up at once.
+const (
+	exporterOwner = "acctpull"
+	exportLease   = time.Hour
+)
+
 // exportPending exports everything that is stored and not exported, batch by
 // batch, an unfinished batch of an earlier run first.
 func (a *app) exportPending(ctx context.Context, s *store, reading record.ReaderOptions, of readerOf, p *progress) (*exported, error) {
@@ -185,7 +192,7 @@ func (a *app) exportPending(ctx context.Context, s *store, reading record.Reader
 		return done, err
 	}
 	for {
-		batch, ok, err := s.ledger.PlanBatch(ctx, a.pace.clock.Now(), batchFiles, batchBytes)
+		batch, ok, err := s.ledger.PlanBatch(ctx, a.pace.clock.Now(), exporterOwner, exportLease, batchFiles, batchBytes)
 		if err != nil || !ok {
 			a.overflowEvents(a.pace.clock.Now(), done)
 			return done, err
@@ -194,7 +201,7 @@ func (a *app) exportPending(ctx context.Context, s *store, reading record.Reader
 		if err != nil {
 			return done, err
 		}
-		if err := s.ledger.FinishBatch(ctx, a.pace.clock.Now(), batch.ID, result.Outputs, result.Inputs); err != nil {
+		if err := s.ledger.FinishBatch(ctx, a.pace.clock.Now(), batch.BatchClaim, result.Outputs, result.Inputs); err != nil {
 			return done, err
 		}
 		done.outputs = append(done.outputs, result.Outputs...)
