@@ -1,29 +1,95 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
 	"acctpull/internal/need"
 )
 
-// duck runs one SQL statement in DuckDB, which has nothing of ours in it, and
-// returns its rows as text.
-func duck(t testing.TB, sql string) [][]string {
-	t.Helper()
-	py := need.PythonModule(t, "duckdb")
-	script := `import duckdb, json, sys
+// duckSession is one DuckDB, which has nothing of ours in it, for all tests: to
+// start it takes longer than most queries.
+type duckSession struct {
+	mu  sync.Mutex
+	in  io.WriteCloser
+	out *bufio.Scanner
+	end func() error
+}
+
+var openDuck = sync.OnceValues(func() (*duckSession, error) {
+	const script = `import duckdb, json, sys
 con = duckdb.connect()
 con.execute("SET TimeZone='UTC'")
-print(json.dumps([[None if v is None else str(v) for v in row] for row in con.execute(sys.argv[1]).fetchall()]))`
-	cmd := exec.Command(py, "-c", script, sql)
+for line in sys.stdin:
+    try:
+        rows = con.execute(json.loads(line)).fetchall()
+        print(json.dumps([[None if v is None else str(v) for v in row] for row in rows]), flush=True)
+    except Exception as e:
+        print(json.dumps(str(e)), flush=True)`
+	cmd := exec.Command(duckPython, "-c", script)
 	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, 64<<20)
+	s := &duckSession{in: in, out: lines, end: func() error { return errors.Join(in.Close(), cmd.Wait()) }}
+	return s, cmd.Start()
+})
+
+// duckPython is the interpreter that has DuckDB, "" until it is needed.
+var (
+	duckMutex  sync.Mutex
+	duckPython string
+)
+
+// findDuck asks for DuckDB once.
+func findDuck(t testing.TB) {
+	t.Helper()
+	duckMutex.Lock()
+	defer duckMutex.Unlock()
+	if duckPython == "" {
+		duckPython = need.PythonModule(t, "duckdb")
+	}
+}
+
+// ask sends one statement and returns the JSON of its rows, or its error as a
+// JSON string.
+func (s *duckSession) ask(sql string) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := json.NewEncoder(s.in).Encode(sql); err != nil {
+		return nil, err
+	}
+	if !s.out.Scan() {
+		return nil, errors.Join(s.out.Err(), io.ErrUnexpectedEOF)
+	}
+	return slices.Clone(s.out.Bytes()), nil
+}
+
+// duck runs one SQL statement in DuckDB and returns its rows as text.
+func duck(t testing.TB, sql string) [][]string {
+	t.Helper()
+	findDuck(t)
+	s, err := openDuck()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.ask(sql)
 	if err != nil {
 		t.Fatalf("duckdb: %v\n%s", err, sql)
 	}
@@ -74,6 +140,11 @@ func TestMain(m *testing.M) {
 	}
 	binaryDir = dir
 	code := m.Run()
+	if duckPython != "" {
+		if s, err := openDuck(); err == nil {
+			_ = s.end() // every answer was checked when it came
+		}
+	}
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
