@@ -103,6 +103,16 @@ func (c *heardConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write ends the connection when it fails: the SSH library keeps such an error
+// to itself, and would wait for an answer to what was never sent.
+func (c *heardConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = errors.Join(err, c.Close())
+	}
+	return n, err
+}
+
 func (c *heardConn) heard() time.Time { return time.Unix(0, c.last.Load()) }
 
 // sshConfig offers exactly the given algorithms.
