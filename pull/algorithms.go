@@ -16,11 +16,13 @@ var refusedAlgorithms = []string{
 	"ssh-dss", "ssh-dss-cert-v01@openssh.com",
 }
 
-// algorithmKinds names the fields of ssh.Algorithms in the words of errors.
-var algorithmKinds = []struct {
+// algorithmKind is one field of ssh.Algorithms, in the words of errors.
+type algorithmKind struct {
 	name string
 	list func(*ssh.Algorithms) *[]string
-}{
+}
+
+var algorithmKinds = []algorithmKind{
 	{"key exchange", func(a *ssh.Algorithms) *[]string { return &a.KeyExchanges }},
 	{"cipher", func(a *ssh.Algorithms) *[]string { return &a.Ciphers }},
 	{"MAC", func(a *ssh.Algorithms) *[]string { return &a.MACs }},
@@ -57,26 +59,42 @@ func LegacyAlgorithms() []string {
 // after them, the insecure ones that were asked for by name.
 func allowed(legacy []string) (ssh.Algorithms, error) {
 	a, insecure := ssh.SupportedAlgorithms(), legacyAlgorithms()
-	var unknown []string
+	if err := CheckLegacy(legacy); err != nil {
+		return a, err
+	}
 	for _, name := range legacy {
-		found := false
 		for _, k := range algorithmKinds {
-			if slices.Contains(*k.list(&insecure), name) {
-				found = true
-				if l := k.list(&a); !slices.Contains(*l, name) {
-					*l = append(*l, name)
-				}
+			if l := k.list(&a); slices.Contains(*k.list(&insecure), name) && !slices.Contains(*l, name) {
+				*l = append(*l, name)
 			}
 		}
-		if !found {
-			unknown = append(unknown, quote(name))
-		}
-	}
-	if unknown != nil {
-		return a, &hinted{fmt.Errorf("legacy algorithm %s: not one that can be allowed", strings.Join(unknown, ", ")),
-			"possible are " + strings.Join(LegacyAlgorithms(), " ")}
 	}
 	return a, nil
+}
+
+// CheckLegacy returns an error that names everything in a list of algorithms that
+// cannot be allowed: what is not implemented here, what is never used, and what
+// needs no permission because it is current.
+func CheckLegacy(legacy []string) error {
+	possible, current := LegacyAlgorithms(), ssh.SupportedAlgorithms()
+	var wrong []string
+	for _, name := range legacy {
+		why := "is not implemented here"
+		switch {
+		case slices.Contains(possible, name):
+			continue
+		case slices.Contains(refusedAlgorithms, name):
+			why = "is never used"
+		case slices.ContainsFunc(algorithmKinds, func(k algorithmKind) bool { return slices.Contains(*k.list(&current), name) }):
+			why = "is current and always offered"
+		}
+		wrong = append(wrong, quote(name)+" "+why)
+	}
+	if wrong == nil {
+		return nil
+	}
+	return &hinted{fmt.Errorf("legacy algorithm %s", strings.Join(wrong, ", ")),
+		"possible are " + strings.Join(possible, " ")}
 }
 
 // AlgorithmError says that a device offers nothing of one kind that may be used.

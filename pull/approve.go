@@ -41,19 +41,34 @@ var scanTypes = [][]string{
 	{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSA},
 }
 
-// ScanHostKeys asks the SSH server at address (host:port) for one host key of
-// every type it has. It trusts none of them, does not log in and sends nothing
-// but the key exchange. Insecure key exchanges are allowed here, because
-// nothing depends on them. The order is ed25519, ecdsa, rsa.
-func ScanHostKeys(ctx context.Context, address string, limits Limits) ([]ScannedKey, error) {
+// ScanHostKeys asks the SSH server of a target for one host key of every type it
+// has. It trusts none of them, does not log in there and sends nothing but the
+// key exchange. Insecure key exchanges are allowed here, because nothing depends
+// on them. The order is ed25519, ecdsa, rsa. Jump hosts in front of it are
+// logged in to as always, their own host keys included. A nil getenv is
+// os.Getenv.
+func ScanHostKeys(ctx context.Context, t Target, getenv func(string) string, limits Limits) ([]ScannedKey, error) {
+	if getenv == nil {
+		getenv = os.Getenv
+	}
 	limits = limits.withDefaults()
+	r, err := openRoute(ctx, t.Jump, getenv, limits)
+	if err != nil {
+		return nil, &Error{Op: "scan host keys of", Device: t.dialAddress(), Err: err}
+	}
+	defer r.close()
+	return r.scan(ctx, t.dialAddress(), limits)
+}
+
+// scan asks for the keys at the end of the route.
+func (r *route) scan(ctx context.Context, address string, limits Limits) ([]ScannedKey, error) {
 	algorithms, err := allowed(LegacyAlgorithms())
 	if err != nil {
 		return nil, err
 	}
 	var keys []ScannedKey
 	for _, types := range scanTypes {
-		key, err := scanOne(ctx, address, types, algorithms, limits)
+		key, err := r.scanOne(ctx, address, types, algorithms, limits)
 		var neg *ssh.AlgorithmNegotiationError
 		switch {
 		case err == nil:
@@ -70,9 +85,9 @@ func ScanHostKeys(ctx context.Context, address string, limits Limits) ([]Scanned
 }
 
 // scanOne sees one host key.
-func scanOne(ctx context.Context, address string, types []string, algorithms ssh.Algorithms, limits Limits) (ssh.PublicKey, error) {
+func (r *route) scanOne(ctx context.Context, address string, types []string, algorithms ssh.Algorithms, limits Limits) (ssh.PublicKey, error) {
 	var seen ssh.PublicKey
-	conn, err := dialTCP(ctx, address, limits.Connect)
+	conn, err := r.dial(ctx, address, limits.Connect)
 	if err != nil {
 		return nil, err
 	}

@@ -2,19 +2,16 @@ package pull
 
 import (
 	"bytes"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/agent"
 )
 
 // Secret says where a password or passphrase is. It never holds the text, so
@@ -23,43 +20,99 @@ type Secret struct {
 	// File is a file whose first line is the secret. It must not be
 	// readable by others (mode 0600 or tighter).
 	File string
-	// Env is the name of an environment variable with the secret. Only one
-	// of File and Env may be set.
+	// Env is the name of an environment variable with the secret.
 	Env string
+	// Credential is the name of a systemd credential (LoadCredential=) whose
+	// first line is the secret: a file in the directory that the environment
+	// variable CREDENTIALS_DIRECTORY names (systemd.exec(5)). Only one of
+	// File, Env and Credential may be set.
+	Credential string
 }
 
 // set reports whether there is a secret to read.
-func (s Secret) set() bool { return s.File != "" || s.Env != "" }
+func (s Secret) set() bool { return s != Secret{} }
+
+// Check returns an error if the secret is said to be in two places, or in none
+// that can be.
+func (s Secret) Check() error {
+	given := 0
+	for _, v := range []string{s.File, s.Env, s.Credential} {
+		if v != "" {
+			given++
+		}
+	}
+	if given > 1 {
+		return errors.New("only one of a file, an environment variable and a credential can be given")
+	}
+	if s.Credential != "" {
+		return checkCredential(s.Credential)
+	}
+	return nil
+}
 
 // maxSecret bounds a file with a secret, in bytes.
 const maxSecret = 64 << 10
 
 // read returns the secret.
 func (s Secret) read(getenv func(string) string) (string, error) {
+	if err := s.Check(); err != nil {
+		return "", err
+	}
+	var b []byte
+	var err error
+	from := s.File
 	switch {
-	case s.File != "" && s.Env != "":
-		return "", errors.New("both a file and an environment variable are given")
 	case s.Env != "":
 		v := getenv(s.Env)
 		if v == "" {
 			return "", fmt.Errorf("environment variable %s is not set or empty", quoteUnlessPlain(s.Env))
 		}
 		return v, nil
+	case s.Credential != "":
+		from = "credential " + s.Credential
+		b, err = readCredential(s.Credential, getenv)
+	default:
+		b, err = readPrivate(s.File, 0o077)
 	}
-	b, err := readPrivate(s.File)
 	if err != nil {
 		return "", err
 	}
 	line, _, _ := bytes.Cut(b, []byte("\n"))
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	if len(line) == 0 {
-		return "", fmt.Errorf("%s: the first line is empty", s.File)
+		return "", fmt.Errorf("%s: the first line is empty", from)
 	}
 	return string(line), nil
 }
 
-// readPrivate reads a file that nobody else can read.
-func readPrivate(name string) ([]byte, error) {
+// checkCredential accepts the name of a credential, which is that of a file.
+func checkCredential(name string) error {
+	if name == "" || name == "." || name == ".." || len(name) > 255 || strings.ContainsFunc(name, notInName) || strings.Contains(name, "/") {
+		return fmt.Errorf("credential %s: not a name", quote(name))
+	}
+	return nil
+}
+
+// credentialsVariable names the directory with the credentials of a unit.
+const credentialsVariable = "CREDENTIALS_DIRECTORY"
+
+// readCredential reads a credential that the service manager passed on. It may be
+// readable by a group: systemd gives the service access by an ACL, whose mask
+// stands where the group's bits are.
+func readCredential(name string, getenv func(string) string) ([]byte, error) {
+	if err := checkCredential(name); err != nil {
+		return nil, err
+	}
+	dir := getenv(credentialsVariable)
+	if dir == "" {
+		return nil, &hinted{fmt.Errorf("credential %s: the environment variable %s is not set", quoteUnlessPlain(name), credentialsVariable),
+			"systemd sets it for a unit with LoadCredential=" + name + ":/path"}
+	}
+	return readPrivate(filepath.Join(dir, name), 0o027)
+}
+
+// readPrivate reads a file of which no mode bit of forbidden is set.
+func readPrivate(name string, forbidden fs.FileMode) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -72,7 +125,7 @@ func readPrivate(name string) ([]byte, error) {
 	if st.IsDir() {
 		return nil, fmt.Errorf("%s: is a directory", name)
 	}
-	if st.Mode().Perm()&0o077 != 0 {
+	if st.Mode().Perm()&forbidden != 0 {
 		return nil, &hinted{fmt.Errorf("%s: %w (%04o): others could read it", name, ErrUnsafeFile, st.Mode().Perm()), "chmod 600 " + name}
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxSecret+1))
@@ -133,186 +186,6 @@ func (e *AuthError) Hint() string {
 // errOneTimePassword is the answer to a prompt that asks for more than the
 // password.
 var errOneTimePassword = errors.New("the device asks for something else than the password")
-
-// login answers one authentication. It is used for one connection.
-type login struct {
-	user     string
-	signers  []ssh.Signer
-	password string // "" is none
-	notes    []string
-	agent    net.Conn // nil without an agent
-	usedKeys bool
-	usedPass bool
-	tried    []string
-	failure  *AuthError // why the callback ended the handshake
-}
-
-// newLogin reads keys and password. An error concerns something that was asked
-// for by name; what was only a default becomes a note.
-func newLogin(t Target, getenv func(string) string, limits Limits) (*login, error) {
-	l := &login{user: t.User}
-	if t.Password.set() {
-		var err error
-		if l.password, err = t.Password.read(getenv); err != nil {
-			return nil, fmt.Errorf("read password: %w", err)
-		}
-	}
-	var fromAgent []ssh.Signer
-	if t.AgentSocket != "" {
-		var err error
-		if fromAgent, err = l.openAgent(t.AgentSocket, limits.Handshake); err != nil {
-			l.notes = append(l.notes, "SSH agent: "+clean(err.Error()))
-		}
-	}
-	var named []ssh.Signer
-	for _, name := range t.Identities {
-		s, err := l.loadKey(name, t.Passphrase, getenv, fromAgent)
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("read private key: %w", err), l.close())
-		}
-		named = append(named, s)
-	}
-	for _, name := range t.DefaultIdentities {
-		s, err := l.loadKey(name, t.Passphrase, getenv, fromAgent)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case err != nil:
-			l.notes = append(l.notes, "not used: "+clean(err.Error()))
-		default:
-			named = append(named, s)
-		}
-	}
-	l.signers = named
-	if !t.IdentitiesOnly {
-		for _, s := range fromAgent {
-			if !hasKey(l.signers, s.PublicKey()) {
-				l.signers = append(l.signers, s)
-			}
-		}
-	}
-	l.signers = signatures(l.signers, slices.Contains(t.Legacy, ssh.KeyAlgoRSA))
-	return l, nil
-}
-
-// openAgent connects to the SSH agent. The deadline covers everything that is
-// ever asked of it.
-func (l *login) openAgent(socket string, limit time.Duration) ([]ssh.Signer, error) {
-	c, err := net.DialTimeout("unix", socket, limit)
-	if err != nil {
-		return nil, err
-	}
-	l.agent = c
-	if err := c.SetDeadline(time.Now().Add(2 * limit)); err != nil {
-		return nil, err
-	}
-	return agent.NewClient(c).Signers()
-}
-
-// close ends the connection to the agent.
-func (l *login) close() error {
-	if l.agent == nil {
-		return nil
-	}
-	c := l.agent
-	l.agent = nil
-	return c.Close()
-}
-
-// loadKey reads one private key. A key that is encrypted, or of which only the
-// public half is a file, may be in the agent.
-func (l *login) loadKey(name string, passphrase Secret, getenv func(string) string, fromAgent []ssh.Signer) (ssh.Signer, error) {
-	pem, err := readPrivate(name)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			if s := agentKey(name, fromAgent); s != nil {
-				return s, nil
-			}
-		}
-		return nil, err
-	}
-	s, err := ssh.ParsePrivateKey(pem)
-	var missing *ssh.PassphraseMissingError
-	if !errors.As(err, &missing) {
-		if err != nil {
-			return nil, fmt.Errorf("%s: not a private key: %w", name, fromPeer(err))
-		}
-		return s, nil
-	}
-	if missing.PublicKey != nil {
-		if i := indexKey(fromAgent, missing.PublicKey); i >= 0 {
-			return fromAgent[i], nil
-		}
-	} else if s := agentKey(name, fromAgent); s != nil {
-		return s, nil
-	}
-	if !passphrase.set() {
-		return nil, &hinted{fmt.Errorf("%s: encrypted, and no passphrase is given", name),
-			"load the key into the SSH agent, or give its passphrase in a file or an environment variable"}
-	}
-	phrase, err := passphrase.read(getenv)
-	if err != nil {
-		return nil, fmt.Errorf("passphrase: %w", err)
-	}
-	s, err = ssh.ParsePrivateKeyWithPassphrase(pem, []byte(phrase))
-	if errors.Is(err, x509.IncorrectPasswordError) {
-		return nil, fmt.Errorf("%s: wrong passphrase", name)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: decrypt: %w", name, fromPeer(err))
-	}
-	return s, nil
-}
-
-// agentKey returns the agent's key whose public half is in name.pub.
-func agentKey(name string, fromAgent []ssh.Signer) ssh.Signer {
-	b, err := os.ReadFile(name + ".pub")
-	if err != nil {
-		return nil
-	}
-	pub, _, _, _, err := ssh.ParseAuthorizedKey(b)
-	if err != nil {
-		return nil
-	}
-	if i := indexKey(fromAgent, pub); i >= 0 {
-		return fromAgent[i]
-	}
-	return nil
-}
-
-func indexKey(signers []ssh.Signer, key ssh.PublicKey) int {
-	want := key.Marshal()
-	return slices.IndexFunc(signers, func(s ssh.Signer) bool { return bytes.Equal(s.PublicKey().Marshal(), want) })
-}
-
-func hasKey(signers []ssh.Signer, key ssh.PublicKey) bool { return indexKey(signers, key) >= 0 }
-
-// signatures says how keys sign. RSA keys do not sign with SHA-1, which the SSH
-// library falls back to for servers that do not announce what they take, unless
-// the device may (sha1): then they are offered a second time, after all others,
-// with SHA-1 only, because some old servers announce more than they take. A key
-// that cannot sign as it must is left out.
-func signatures(signers []ssh.Signer, sha1 bool) []ssh.Signer {
-	var now, last []ssh.Signer
-	limit := func(to *[]ssh.Signer, s ssh.Signer, algorithms ...string) {
-		if as, can := s.(ssh.AlgorithmSigner); can {
-			if limited, err := ssh.NewSignerWithAlgorithms(as, algorithms); err == nil {
-				*to = append(*to, limited)
-			}
-		}
-	}
-	for _, s := range signers {
-		switch s.PublicKey().Type() {
-		case ssh.KeyAlgoRSA, ssh.CertAlgoRSAv01:
-			limit(&now, s, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512)
-			if sha1 {
-				limit(&last, s, ssh.KeyAlgoRSA)
-			}
-		default:
-			now = append(now, s)
-		}
-	}
-	return append(now, last...)
-}
 
 // next chooses the method of the next attempt: keys first, then the password,
 // each at most once, and the password in one form only. It implements

@@ -24,8 +24,9 @@ const clientVersion = "SSH-2.0-acctpull"
 // Whoever ends it first gives the reason, and every error of the connection
 // after that is that reason.
 type conn struct {
-	client  *ssh.Client
+	client  *ssh.Client // nil for FTP
 	raw     *heardConn
+	route   *route
 	limits  Limits
 	watch   *watch
 	details Connected
@@ -37,9 +38,53 @@ type conn struct {
 	cause error
 }
 
-// connect opens the connection to a target: TCP, key exchange, host key,
-// authentication.
+// connect opens the connection to a target: the jump hosts, TCP, key exchange,
+// host key, authentication.
 func connect(ctx context.Context, t Target, getenv func(string) string, limits Limits) (*conn, error) {
+	r, err := openRoute(ctx, t.Jump, getenv, limits)
+	if err != nil {
+		return nil, err
+	}
+	l, err := r.logIn(ctx, t, t.Jump, getenv, limits)
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	c := &conn{client: l.client, raw: l.raw, route: r, limits: limits, watch: newWatch(limits)}
+	c.details = Connected{
+		Device:  t.device(),
+		Address: l.raw.RemoteAddr().String(),
+		Server:  clean(string(l.client.ServerVersion())),
+		HostKey: l.check.problem("").Fingerprint,
+	}
+	if len(t.Jump) > 0 {
+		c.details.Address, c.details.Jump = t.dialAddress(), jumpWords(t.Jump)
+	}
+	if m, ok := l.client.Conn.(ssh.AlgorithmsConnMetadata); ok {
+		c.details.Algorithms, c.details.Insecure = negotiated(m.Algorithms())
+	}
+	c.start(ctx, c.keepalive)
+	return c, nil
+}
+
+// start begins to guard the connection, with what else has to run beside it.
+func (c *conn) start(ctx context.Context, beside ...func(context.Context)) {
+	ctx, c.cancel = context.WithCancel(ctx)
+	for _, f := range append(beside, c.guard) {
+		c.done.Go(func() { f(ctx) })
+	}
+}
+
+// loggedIn is an authenticated SSH connection.
+type loggedIn struct {
+	client *ssh.Client
+	raw    *heardConn
+	check  *hostKeyCheck
+}
+
+// logIn makes one SSH connection at the end of the route, to the device or to
+// the next jump host. jumps are the hops before it, for advice.
+func (r *route) logIn(ctx context.Context, t Target, jumps []Target, getenv func(string) string, limits Limits) (*loggedIn, error) {
 	algorithms, err := allowed(t.Legacy)
 	if err != nil {
 		return nil, err
@@ -48,11 +93,12 @@ func connect(ctx context.Context, t Target, getenv func(string) string, limits L
 	if err != nil {
 		return nil, err
 	}
+	check.jump = jumpWords(jumps)
 	login, err := newLogin(t, getenv, limits)
 	if err != nil {
 		return nil, err
 	}
-	tcp, err := dialTCP(ctx, t.dialAddress(), limits.Connect)
+	tcp, err := r.dial(ctx, t.dialAddress(), limits.Connect)
 	if err != nil {
 		_ = login.close()
 		return nil, err
@@ -71,22 +117,9 @@ func connect(ctx context.Context, t Target, getenv func(string) string, limits L
 	// says cannot matter any more.
 	_ = login.close()
 	if err != nil {
-		return nil, explainHandshake(ctx, err, t, check, login, limits)
+		return nil, r.explainHandshake(ctx, err, t, check, login, limits)
 	}
-	c := &conn{client: client, raw: raw, limits: limits, watch: newWatch(limits)}
-	c.details = Connected{
-		Device:  t.device(),
-		Address: raw.RemoteAddr().String(),
-		Server:  clean(string(client.ServerVersion())),
-		HostKey: check.problem("").Fingerprint,
-	}
-	if m, ok := client.Conn.(ssh.AlgorithmsConnMetadata); ok {
-		c.details.Algorithms, c.details.Insecure = negotiated(m.Algorithms())
-	}
-	ctx, c.cancel = context.WithCancel(ctx)
-	c.done.Go(func() { c.guard(ctx) })
-	c.done.Go(func() { c.keepalive(ctx) })
-	return c, nil
+	return &loggedIn{client, raw, check}, nil
 }
 
 // heardConn remembers when bytes came last.
@@ -164,7 +197,7 @@ func handshake(ctx context.Context, raw net.Conn, address string, limit time.Dur
 }
 
 // explainHandshake finds the error that a person can act on.
-func explainHandshake(ctx context.Context, err error, t Target, check *hostKeyCheck, login *login, limits Limits) error {
+func (r *route) explainHandshake(ctx context.Context, err error, t Target, check *hostKeyCheck, login *login, limits Limits) error {
 	var hostKey *HostKeyError
 	var neg *ssh.AlgorithmNegotiationError
 	switch {
@@ -173,7 +206,7 @@ func explainHandshake(ctx context.Context, err error, t Target, check *hostKeyCh
 	case errors.As(err, &hostKey):
 		return hostKey
 	case errors.As(err, &neg) && neg.What == "host key" && len(check.known) > 0:
-		return missingKeyType(ctx, err, t, check, limits)
+		return r.missingKeyType(ctx, err, t, check, limits)
 	case errors.As(err, &neg):
 		return explainNegotiation(err)
 	case login.failure != nil:
@@ -192,12 +225,12 @@ func explainHandshake(ctx context.Context, err error, t Target, check *hostKeyCh
 // asks for the keys it has, to name them. Nothing is trusted by that. A key that
 // is known, and that the device can prove only by a signature that is not
 // allowed, has not changed.
-func missingKeyType(ctx context.Context, refused error, t Target, check *hostKeyCheck, limits Limits) error {
+func (r *route) missingKeyType(ctx context.Context, refused error, t Target, check *hostKeyCheck, limits Limits) error {
 	e := check.problem(HostKeyChanged)
 	if check.authorities {
 		e.Problem = HostKeyUnknown // it has a key, and no certificate
 	}
-	keys, err := ScanHostKeys(ctx, t.dialAddress(), limits)
+	keys, err := r.scan(ctx, t.dialAddress(), limits)
 	if err != nil || len(keys) == 0 {
 		return e
 	}
@@ -297,7 +330,12 @@ func (c *conn) fail(cause error) {
 	c.mu.Unlock()
 	// Closing is all that can be done with the connection now; its error
 	// would only hide the reason.
-	_ = c.client.Close()
+	c.route.cut()
+	if c.client != nil {
+		_ = c.client.Close()
+	} else {
+		_ = c.raw.Close()
+	}
 }
 
 // ended returns the reason why the connection was ended here, nil if it was not.
@@ -326,7 +364,10 @@ func (c *conn) close() {
 	c.fail(errClosed)
 	c.cancel()
 	c.done.Wait()
-	_ = c.client.Wait() // it says that the connection is closed
+	if c.client != nil {
+		_ = c.client.Wait() // it says that the connection is closed
+	}
+	c.route.close()
 }
 
 // session is one channel of a connection.

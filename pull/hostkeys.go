@@ -47,6 +47,9 @@ type HostKeyError struct {
 	// File is the known_hosts file a key would be added to, "" if none is
 	// configured.
 	File string
+	// Jump is the chain of jump hosts in front of the host, in the form of
+	// ssh -J, "" if there is none.
+	Jump string
 	// Err is what the certificate check said, nil for other problems.
 	Err error
 }
@@ -124,6 +127,9 @@ func (e *HostKeyError) Command() string {
 	if e.Port != defaultPort {
 		words = append(words, "-p", strconv.Itoa(e.Port))
 	}
+	if e.Jump != "" {
+		words = append(words, "-J", e.Jump)
+	}
 	if e.File != "" {
 		file, err := shellWord(e.File)
 		if err != nil {
@@ -141,6 +147,7 @@ type hostKeyCheck struct {
 	host    string
 	port    int
 	file    string // where a new key would go
+	jump    string // the jump hosts on the way
 	known   []KnownKey
 	// authorities says that all that is known are authorities.
 	authorities bool
@@ -319,7 +326,7 @@ func (c *hostKeyCheck) callback(_ string, remote net.Addr, key ssh.PublicKey) er
 
 // problem makes an error about the key seen last.
 func (c *hostKeyCheck) problem(p HostKeyProblem) *HostKeyError {
-	e := &HostKeyError{Problem: p, Host: c.host, Port: c.port, Known: c.known, File: c.file}
+	e := &HostKeyError{Problem: p, Host: c.host, Port: c.port, Known: c.known, File: c.file, Jump: c.jump}
 	key := c.seen
 	if cert, ok := key.(*ssh.Certificate); ok {
 		key = cert.Key

@@ -186,7 +186,7 @@ func TestScanAndApprove(t *testing.T) {
 	ctx := context.Background()
 	ed, rsa1, ed2 := edKey(t), rsaKey(t), edKey(t)
 	s := newServer(t, rsa1, ed).start()
-	keys, err := ScanHostKeys(ctx, s.address, Limits{})
+	keys, err := scanAt(ctx, s.address, Limits{})
 	if err != nil || len(keys) != 2 || keys[0].Type != "ssh-ed25519" || keys[1].Type != "ssh-rsa" {
 		t.Fatalf("%+v %v", keys, err)
 	}
@@ -268,7 +268,7 @@ func TestApproveThenPull(t *testing.T) {
 	if !errors.As(err, &e) || e.Problem != HostKeyUnknown {
 		t.Fatal(err)
 	}
-	keys, err := ScanHostKeys(context.Background(), net.JoinHostPort(e.Host, strconv.Itoa(e.Port)), Limits{})
+	keys, err := scanAt(context.Background(), net.JoinHostPort(e.Host, strconv.Itoa(e.Port)), Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,6 +297,6 @@ func TestScanNothing(t *testing.T) {
 	s := newServer(t)
 	s.raw = func(c net.Conn) { time.Sleep(50 * time.Millisecond) }
 	s.start()
-	_, err := ScanHostKeys(context.Background(), s.address, quickLimits())
+	_, err := scanAt(context.Background(), s.address, quickLimits())
 	oneLineError(t, err)
 }

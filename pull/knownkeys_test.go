@@ -81,7 +81,7 @@ func TestRevokeHostKey(t *testing.T) {
 	s := newServer(t, old).start()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.FixedZone("", 3600))
 	file := filepath.Join(t.TempDir(), "known_hosts")
-	keys, err := ScanHostKeys(context.Background(), s.address, Limits{})
+	keys, err := scanAt(context.Background(), s.address, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestApproveReplaces(t *testing.T) {
 	if err := os.WriteFile(file, []byte(keyLine("[127.0.0.1]:"+strconv.Itoa(s.port()), old.PublicKey())), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	keys, err := ScanHostKeys(context.Background(), s.address, Limits{})
+	keys, err := scanAt(context.Background(), s.address, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -235,7 +235,7 @@ func TestOpenSSHGone(t *testing.T) {
 func TestOpenSSHScan(t *testing.T) {
 	r := newRig(t, scpQuirks{})
 	openSSH(t, r)
-	keys, err := ScanHostKeys(context.Background(), r.target.dialAddress(), r.o.Limits)
+	keys, err := scanAt(context.Background(), r.target.dialAddress(), r.o.Limits)
 	if err != nil || len(keys) != 2 || keys[0].Type != "ssh-ed25519" || keys[1].Type != "ssh-rsa" {
 		t.Fatalf("%+v %v", keys, err)
 	}

@@ -206,8 +206,9 @@ type Hooks struct {
 type Connected struct {
 	Device string
 	// Address is the peer's IP address and port, Server its SSH version
-	// string, escaped.
-	Address, Server string
+	// string, escaped. Through jump hosts, Address is what the last of them
+	// was asked to connect to, and Jump the chain, as ParseJump reads it.
+	Address, Server, Jump string
 	// Algorithms are key exchange, host key, cipher and MAC agreed on.
 	Algorithms []string
 	// Insecure are those of them that are only there because the device is

@@ -45,6 +45,9 @@ type testServer struct {
 	// status, negative for none.
 	exec func(command string, ch ssh.Channel) int
 	sftp func(ch ssh.Channel)
+	// forward makes it a jump host: it connects to what a client asks for,
+	// after forward agreed. A reason other than 0 refuses.
+	forward func(address string) ssh.RejectionReason
 	// hello is called after login.
 	hello func(*ssh.ServerConn)
 
@@ -202,6 +205,10 @@ func (s *testServer) serve(n int, c net.Conn) {
 		s.wg.Go(func() { s.hello(conn) })
 	}
 	for nc := range channels {
+		if nc.ChannelType() == "direct-tcpip" && s.forward != nil {
+			s.wg.Go(func() { s.forwardTo(nc) })
+			continue
+		}
 		ch, reqs, err := nc.Accept()
 		if err != nil {
 			return

@@ -106,26 +106,30 @@ type Login struct {
 
 // Resolve fills the fields of t that are not set from the ssh configuration and
 // then with the defaults of ssh: user, port, address, key files, known_hosts
-// files, agent. What t has already wins, because it came from flags. It reads
-// no file.
+// files, agent, jump hosts. What t has already wins, because it came from flags.
+// It reads no file.
 //
-// Taken are HostName, User, Port, IdentityFile, IdentitiesOnly, IdentityAgent,
-// UserKnownHostsFile, GlobalKnownHostsFile and HostKeyAlias. A jump host
-// (ProxyJump, ProxyCommand) is an error, never ignored. Algorithm lists are not
-// taken: what is allowed is decided by Target.Legacy. StrictHostKeyChecking is
-// not taken: keys are always checked.
+// Taken are HostName, User, Port, IdentityFile, CertificateFile, IdentitiesOnly,
+// IdentityAgent, UserKnownHostsFile, GlobalKnownHostsFile, HostKeyAlias and
+// ProxyJump. A jump host is resolved by the same rules under its own name; it
+// takes the known_hosts files that t has already, and never its credentials. A
+// chain that comes back to where it was is an error, and so is ProxyCommand.
+// Algorithm lists are not taken: what is allowed is decided by Target.Legacy.
+// StrictHostKeyChecking is not taken: keys are always checked.
 func (t Target) Resolve(c *SSHConfig, me Login) (Target, error) {
 	if c == nil {
 		c = &SSHConfig{}
 	}
+	return t.resolve(c, me, nil)
+}
+
+// resolve is Resolve; behind are the hosts that are reached through this one.
+func (t Target) resolve(c *SSHConfig, me Login, behind []string) (Target, error) {
 	r := resolver{c: c, host: t.Host, me: me}
 	t.Device = t.device() // before the port of the configuration can change it
-
-	for _, key := range []string{"ProxyJump", "ProxyCommand"} {
-		if v := r.get(key); v != "" && !strings.EqualFold(v, "none") {
-			return Target{}, &hinted{fmt.Errorf("target %s: the ssh configuration asks for %s %s, which is not supported yet", t.Host, key, quote(v)),
-				"run acctpull where the device can be reached directly, or forward a port with ssh -L and pull from localhost"}
-		}
+	t, err := t.resolveJump(&r, behind)
+	if err != nil {
+		return Target{}, err
 	}
 	t.User = or(or(t.User, r.get("User")), me.User)
 	if t.Port == 0 {
@@ -150,7 +154,7 @@ func (t Target) Resolve(c *SSHConfig, me Login) (Target, error) {
 		global := or(r.get("GlobalKnownHostsFile"), "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2")
 		t.KnownHosts = append(r.fileList(user), r.fileList(global)...)
 	}
-	if len(t.Identities) == 0 {
+	if len(t.Identities) == 0 && len(t.IdentityCredentials) == 0 {
 		for _, f := range r.all("IdentityFile") {
 			if !strings.EqualFold(f, "none") {
 				t.Identities = append(t.Identities, r.expand(f, true))
@@ -171,10 +175,13 @@ func (t Target) Resolve(c *SSHConfig, me Login) (Target, error) {
 			t.AgentSocket = r.expand(v, true)
 		}
 	}
+	for _, f := range r.all("CertificateFile") {
+		t.Certificates = append(t.Certificates, r.expand(f, true))
+	}
 	if r.err != nil {
 		return Target{}, r.err
 	}
-	err := first(checkUser(t.User), checkHost(t.Address))
+	err = first(checkUser(t.User), checkHost(t.Address))
 	if t.User == "" {
 		err = errors.New("no user name")
 	}
@@ -182,6 +189,57 @@ func (t Target) Resolve(c *SSHConfig, me Login) (Target, error) {
 		return Target{}, fmt.Errorf("target %s: %w", t.Host, err)
 	}
 	return t, nil
+}
+
+// resolveJump finds the way to the target.
+func (t Target) resolveJump(r *resolver, behind []string) (Target, error) {
+	if t.Jump == nil {
+		if v := r.get("ProxyCommand"); v != "" && !strings.EqualFold(v, "none") {
+			return t, &hinted{fmt.Errorf("target %s: the ssh configuration asks for ProxyCommand %s, which is not supported", t.Host, quote(v)),
+				"acctpull starts no programs; a jump host can be given by ProxyJump, -J, or jump in the inventory"}
+		}
+		var err error
+		if t.Jump, err = ParseJump(r.get("ProxyJump")); err != nil {
+			return t, fmt.Errorf("ssh configuration for %s: %w", t.Host, err)
+		}
+	}
+	behind = append(slices.Clone(behind), jumpWords([]Target{{Host: t.Host, Port: t.Port}}))
+	var chain []Target
+	for i, hop := range t.Jump {
+		name := jumpWords([]Target{{Host: hop.Host, Port: hop.Port}})
+		if slices.Contains(behind, name) {
+			return t, jumpLoop(name)
+		}
+		if i > 0 && hop.Jump == nil {
+			hop.Jump = []Target{} // it is reached through the hop before it
+		}
+		if len(hop.KnownHosts) == 0 {
+			hop.KnownHosts = t.KnownHosts
+		}
+		hop, err := hop.resolve(r.c, r.me, behind)
+		if err != nil {
+			return t, fmt.Errorf("jump host: %w", err)
+		}
+		chain = append(chain, hop.Jump...)
+		hop.Jump = nil
+		chain = append(chain, hop)
+		behind = append(behind, name)
+	}
+	for i, hop := range chain {
+		if slices.ContainsFunc(chain[:i], func(h Target) bool { return h.Host == hop.Host && h.Port == hop.Port }) {
+			return t, jumpLoop(hop.Host)
+		}
+	}
+	if t.Jump != nil {
+		t.Jump = append([]Target{}, chain...)
+	}
+	return t, checkJumps(t.Jump)
+}
+
+// jumpLoop is the error of a chain that comes back.
+func jumpLoop(host string) error {
+	return &hinted{fmt.Errorf("the jump host %s is reached through itself", quoteUnlessPlain(host)),
+		"check ProxyJump in the ssh configuration; a jump host that needs none says ProxyJump none"}
 }
 
 // resolver looks values up for one host and keeps the first error.

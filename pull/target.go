@@ -70,6 +70,13 @@ type Target struct {
 	// the agent out that is not among them.
 	Identities     []string
 	IdentitiesOnly bool
+	// IdentityCredentials are names of systemd credentials with private keys;
+	// see Secret.Credential.
+	IdentityCredentials []string
+	// Certificates are OpenSSH user certificates for keys among Identities,
+	// DefaultIdentities and those of the agent. The certificate beside a key
+	// file, NAME-cert.pub, needs no mention.
+	Certificates []string
 	// DefaultIdentities are private key files that are used if they exist.
 	DefaultIdentities []string
 	// AgentSocket is the socket of the SSH agent, "" is none.
@@ -77,6 +84,10 @@ type Target struct {
 	// Passphrase decrypts private key files, Password logs in by password
 	// or keyboard-interactive. Both may be empty.
 	Passphrase, Password Secret
+	// Jump are the hosts to go through, the first to be connected to first;
+	// see ParseJump. Only what concerns their connection and login is used.
+	// nil takes the chain of the ssh configuration, an empty one none.
+	Jump []Target
 	// Transport is how the files come; "" is Auto.
 	Transport Transport
 	// Legacy are insecure algorithms to allow for this device; see

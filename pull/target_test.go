@@ -287,8 +287,10 @@ Host maybe
 	if got, err = resolve("ssh://inc:2201/act"); err != nil || got.Device != "inc:2201" {
 		t.Errorf("%+v %v", got, err)
 	}
+	if got, err = resolve("jump:/act"); err != nil || jumpWords(got.Jump) != "me@bastion" && jumpWords(got.Jump) != "fallback@bastion" {
+		t.Errorf("%+v %v", got.Jump, err)
+	}
 	for target, text := range map[string]string{
-		"jump:/act":     "asks for ProxyJump \"bastion\", which is not supported yet",
 		"command:/act":  "asks for ProxyCommand",
 		"badport:/act":  "must be 1 to 65535",
 		"badtoken:/act": "the token %x is not supported",

@@ -30,14 +30,17 @@ device's console, list what is pinned by whom and when, and take trust back.`,
 }
 
 func (a *app) hostkeysScan() *cobra.Command {
-	port, address := 22, ""
+	var way scanFlags
 	c := &cobra.Command{
-		Use:     "scan HOST",
-		Short:   "Show the host keys a device has, trusting none of them",
-		Example: "  acctpull hostkeys scan router",
-		Args:    cobra.ExactArgs(1),
+		Use:   "scan HOST",
+		Short: "Show the host keys a device has, trusting none of them",
+		Long: `scan asks a device for one host key of every type. It does not log in to it.
+Jump hosts on the way are logged in to as usual; their own host keys must be known.`,
+		Example: `  acctpull hostkeys scan router
+  acctpull hostkeys scan -J bastion 10.0.0.7`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			keys, err := scan(c.Context(), args[0], port, address)
+			keys, err := a.scan(c.Context(), args[0], way, "")
 			if err != nil {
 				return err
 			}
@@ -51,13 +54,13 @@ func (a *app) hostkeysScan() *cobra.Command {
 			return table(a.stdout, []string{"TYPE", "FINGERPRINT"}, rows)
 		},
 	}
-	c.Flags().IntVarP(&port, "port", "p", port, "TCP `port`")
-	c.Flags().StringVar(&address, "address", "", "connect to this `host:port` instead of HOST")
+	way.register(c)
 	return c
 }
 
 func (a *app) hostkeysApprove() *cobra.Command {
-	port, address, file := 22, "", ""
+	var way scanFlags
+	file := ""
 	c := &cobra.Command{
 		Use:   "approve HOST FINGERPRINT",
 		Short: "Pin the key with this fingerprint, if the device still shows it",
@@ -74,13 +77,13 @@ the device's console first.`,
 			if err != nil {
 				return err
 			}
-			keys, err := scan(c.Context(), host, port, address)
+			keys, err := a.scan(c.Context(), host, way, file)
 			if err != nil {
 				return err
 			}
 			for _, k := range keys {
 				if k.Fingerprint == fingerprint {
-					return a.approve(file, host, port, k)
+					return a.approve(file, host, way.port, k)
 				}
 			}
 			shown := ""
@@ -90,8 +93,7 @@ the device's console first.`,
 			return &outcome{code: exitHostKey, err: &usageError{err: fmt.Errorf("%s does not show the key %s; nothing was pinned", host, safe(fingerprint)), hint: shown}}
 		},
 	}
-	c.Flags().IntVarP(&port, "port", "p", port, "TCP `port`")
-	c.Flags().StringVar(&address, "address", "", "connect to this `host:port` instead of HOST")
+	way.register(c)
 	c.Flags().StringVar(&file, "known-hosts", "", "`file` the key is added to (default: ~/.ssh/known_hosts)")
 	return c
 }
@@ -222,9 +224,45 @@ has a new key and that one was approved.`,
 	return c
 }
 
-func scan(ctx context.Context, host string, port int, address string) ([]pull.ScannedKey, error) {
-	if address == "" {
-		address = net.JoinHostPort(host, strconv.Itoa(port))
+// scanFlags say how a device is reached whose keys are asked for.
+type scanFlags struct {
+	port                     int
+	address, jump, sshConfig string
+}
+
+func (f *scanFlags) register(c *cobra.Command) {
+	fl := c.Flags()
+	fl.IntVarP(&f.port, "port", "p", 22, "TCP `port`")
+	fl.StringVar(&f.address, "address", "", "connect to this `host:port` instead of HOST")
+	fl.StringVarP(&f.jump, "jump", "J", "", jumpUsage)
+	fl.StringVarP(&f.sshConfig, "ssh-config", "F", "", "ssh configuration `file` for the jump hosts (default: ~/.ssh/config, /etc/ssh/ssh_config; none: no file)")
+}
+
+// scan asks a device for its host keys. knownHosts is the file with those of the
+// jump hosts, "" for what the ssh configuration says.
+func (a *app) scan(ctx context.Context, host string, f scanFlags, knownHosts string) ([]pull.ScannedKey, error) {
+	t := pull.Target{Host: host, Port: f.port}
+	if f.address != "" {
+		name, port, err := net.SplitHostPort(f.address)
+		if err != nil {
+			return nil, &usageError{err: fmt.Errorf("address %s: %w", safe(f.address), err)}
+		}
+		t.Address = name
+		if t.Port, err = strconv.Atoi(port); err != nil {
+			return nil, usagef("", "address %s: the port is no number", safe(f.address))
+		}
 	}
-	return pull.ScanHostKeys(ctx, address, pull.Limits{})
+	if f.jump != "" {
+		way := t
+		way.User = "none" // nobody logs in there
+		if knownHosts != "" {
+			way.KnownHosts = []string{knownHosts}
+		}
+		way, err := a.throughJump(way, f.jump, f.sshConfig)
+		if err != nil {
+			return nil, err
+		}
+		t.Jump = way.Jump
+	}
+	return pull.ScanHostKeys(ctx, t, a.getenv, pull.Limits{})
 }

@@ -22,7 +22,7 @@ type pullFlags struct {
 	identities           []string
 	knownHosts           []string
 	config               string // inventory
-	sshConfig            string
+	sshConfig, jump      string
 	transport            string
 	legacy               bool
 	passwordFile         string
@@ -79,6 +79,7 @@ exactly once, and a kill at any moment costs nothing but the file under way.`,
 	fl.StringArrayVarP(&f.identities, "identity", "i", nil, "private key `file`; may be repeated")
 	fl.StringArrayVar(&f.knownHosts, "known-hosts", nil, "`file` with host keys instead of the ssh config's; may be repeated")
 	fl.StringVarP(&f.sshConfig, "ssh-config", "F", "", "ssh configuration `file` (default: ~/.ssh/config, /etc/ssh/ssh_config; none: no file)")
+	fl.StringVarP(&f.jump, "jump", "J", "", jumpUsage)
 	fl.StringVar(&f.transport, "transport", "auto", "auto, sftp or scp")
 	fl.BoolVar(&f.legacy, "legacy", false, "allow old algorithms (SHA-1, CBC) for this device")
 	fl.StringVar(&f.passwordFile, "password-file", "", "`file` with the password (mode 0600)")
@@ -181,21 +182,38 @@ func (a *app) target(f pullFlags, arg string) (pull.Target, error) {
 	if f.legacy {
 		t.Legacy = pull.LegacyAlgorithms()
 	}
+	return a.throughJump(t, f.jump, f.sshConfig)
+}
+
+// throughJump completes a target from the ssh configuration; jump is a chain of
+// jump hosts as ssh -J takes it, "" for what the configuration says.
+func (a *app) throughJump(t pull.Target, jump, sshConfig string) (pull.Target, error) {
+	hops, err := pull.ParseJump(jump)
+	if err != nil {
+		return t, &usageError{err: err, hint: "a jump host is [user@]host[:port], several are separated by commas"}
+	}
+	t.Jump = hops
 	login := a.login()
 	var cfg *pull.SSHConfig
-	switch f.sshConfig {
+	switch sshConfig {
 	case "none":
 		cfg = &pull.SSHConfig{}
 	case "":
 		cfg, err = pull.LoadSSHConfig(false, filepath.Join(login.Home, ".ssh", "config"), "/etc/ssh/ssh_config")
 	default:
-		cfg, err = pull.LoadSSHConfig(true, f.sshConfig)
+		cfg, err = pull.LoadSSHConfig(true, sshConfig)
 	}
 	if err != nil {
 		return t, err
 	}
 	return t.Resolve(cfg, login)
 }
+
+// jumpUsage describes -J.
+const jumpUsage = "go through these jump `hosts`: [user@]host[:port], separated by commas; none: straight (default: as ssh would)"
+
+// getenv reads the environment of this process.
+func (a *app) getenv(name string) string { return a.env[name] }
 
 // pullOptions turns what happens into events and progress.
 func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions, p *progress) pull.Options {
@@ -207,7 +225,7 @@ func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions,
 		Owner:  "acctpull", // the lock on the directory makes us the only one
 		Hooks:  a.pullHooks(t, p),
 		Now:    a.pace.clock.Now,
-		Getenv: func(name string) string { return a.env[name] },
+			Getenv: a.getenv,
 	}
 }
 
