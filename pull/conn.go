@@ -58,7 +58,7 @@ func connect(ctx context.Context, t Target, getenv func(string) string, limits L
 		HostKey: l.check.problem("").Fingerprint,
 	}
 	if len(t.Jump) > 0 {
-		c.details.Address, c.details.Jump = t.dialAddress(), jumpWords(t.Jump)
+		c.details.Address, c.details.Jump = t.dialAddress(), JumpWords(t.Jump)
 	}
 	if m, ok := l.client.Conn.(ssh.AlgorithmsConnMetadata); ok {
 		c.details.Algorithms, c.details.Insecure = negotiated(m.Algorithms())
@@ -93,7 +93,7 @@ func (r *route) logIn(ctx context.Context, t Target, jumps []Target, getenv func
 	if err != nil {
 		return nil, err
 	}
-	check.jump = jumpWords(jumps)
+	check.jump = JumpWords(jumps)
 	login, err := newLogin(t, getenv, limits)
 	if err != nil {
 		return nil, err

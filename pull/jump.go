@@ -80,8 +80,8 @@ func parseHop(s string) (t Target, err error) {
 	return t, first(err, checkUser(t.User), checkHost(t.Host))
 }
 
-// jumpWords is a chain in the form that ParseJump reads.
-func jumpWords(hops []Target) string {
+// JumpWords writes a chain of jump hosts as ParseJump reads it; "" for none.
+func JumpWords(hops []Target) string {
 	var words []string
 	for _, h := range hops {
 		word := h.Host

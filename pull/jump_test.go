@@ -256,8 +256,8 @@ func TestParseJump(t *testing.T) {
 		if err != nil || !reflect.DeepEqual(got, want) || (got == nil) != (want == nil) {
 			t.Errorf("%q: %+v %v", in, got, err)
 		}
-		if again, err := ParseJump(jumpWords(got)); len(got) > 0 && (err != nil || jumpWords(again) != jumpWords(got)) {
-			t.Errorf("%q: %q %v", in, jumpWords(got), err)
+		if again, err := ParseJump(JumpWords(got)); len(got) > 0 && (err != nil || JumpWords(again) != JumpWords(got)) {
+			t.Errorf("%q: %q %v", in, JumpWords(got), err)
 		}
 	}
 	for in, want := range map[string]string{
@@ -318,7 +318,7 @@ Host *
 		"other":    "the jump host gate is reached through itself",
 	} {
 		got, err := Target{Host: host, Path: "/act", KnownHosts: []string{"given"}}.Resolve(cfg, me)
-		text := jumpWords(got.Jump)
+		text := JumpWords(got.Jump)
 		if err != nil {
 			text = err.Error()
 		}
@@ -335,7 +335,7 @@ Host *
 	// What was given wins over the configuration, also over its ProxyCommand.
 	for _, host := range []string{"command", "circle"} {
 		got, err := Target{Host: host, Path: "/act", Jump: []Target{{Host: "straight", User: "x", Password: Secret{File: "f"}}}}.Resolve(cfg, me)
-		if err != nil || jumpWords(got.Jump) != "x@straight" || got.Jump[0].Password.File != "f" || got.Password.File != "" {
+		if err != nil || JumpWords(got.Jump) != "x@straight" || got.Jump[0].Password.File != "f" || got.Password.File != "" {
 			t.Errorf("%+v %v", got.Jump, err)
 		}
 	}

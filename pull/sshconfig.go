@@ -203,10 +203,10 @@ func (t Target) resolveJump(r *resolver, behind []string) (Target, error) {
 			return t, fmt.Errorf("ssh configuration for %s: %w", t.Host, err)
 		}
 	}
-	behind = append(slices.Clone(behind), jumpWords([]Target{{Host: t.Host, Port: t.Port}}))
+	behind = append(slices.Clone(behind), JumpWords([]Target{{Host: t.Host, Port: t.Port}}))
 	var chain []Target
 	for i, hop := range t.Jump {
-		name := jumpWords([]Target{{Host: hop.Host, Port: hop.Port}})
+		name := JumpWords([]Target{{Host: hop.Host, Port: hop.Port}})
 		if slices.Contains(behind, name) {
 			return t, jumpLoop(name)
 		}

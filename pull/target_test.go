@@ -287,7 +287,7 @@ Host maybe
 	if got, err = resolve("ssh://inc:2201/act"); err != nil || got.Device != "inc:2201" {
 		t.Errorf("%+v %v", got, err)
 	}
-	if got, err = resolve("jump:/act"); err != nil || jumpWords(got.Jump) != "me@bastion" && jumpWords(got.Jump) != "fallback@bastion" {
+	if got, err = resolve("jump:/act"); err != nil || JumpWords(got.Jump) != "me@bastion" && JumpWords(got.Jump) != "fallback@bastion" {
 		t.Errorf("%+v %v", got.Jump, err)
 	}
 	for target, text := range map[string]string{

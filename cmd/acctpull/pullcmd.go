@@ -24,9 +24,10 @@ type pullFlags struct {
 	config               string // inventory
 	sshConfig, jump      string
 	transport            string
-	legacy               bool
+	legacy               []string
 	passwordFile         string
 	passwordEnv          string
+	passwordCred         string
 	passphraseFile       string
 	passphraseEnv        string
 	noExport, rebuildLed bool
@@ -55,6 +56,7 @@ exactly once, and a kill at any moment costs nothing but the file under way.`,
 		Example: `  acctpull pull admin@router:cf1:/act --out ./data
   acctpull pull -p 2022 -i ~/.ssh/router_key admin@192.0.2.7:/act --out ./data
   acctpull pull --transport scp --legacy old-router:cf1:/act --out ./data
+  acctpull pull -J bastion --legacy=diffie-hellman-group14-sha1,ssh-rsa old-router:cf1:/act --out ./data
   acctpull pull --password-file ~/.router-password admin@router:cf1:/act --out ./data
   acctpull pull -c fleet.yaml
   acctpull pull -c fleet.yaml edge-1 north`,
@@ -81,9 +83,11 @@ exactly once, and a kill at any moment costs nothing but the file under way.`,
 	fl.StringVarP(&f.sshConfig, "ssh-config", "F", "", "ssh configuration `file` (default: ~/.ssh/config, /etc/ssh/ssh_config; none: no file)")
 	fl.StringVarP(&f.jump, "jump", "J", "", jumpUsage)
 	fl.StringVar(&f.transport, "transport", "auto", "auto, sftp or scp")
-	fl.BoolVar(&f.legacy, "legacy", false, "allow old algorithms (SHA-1, CBC) for this device")
+	fl.StringSliceVar(&f.legacy, "legacy", nil, "allow old algorithms (SHA-1, CBC) for this device: all, or --legacy=`names`")
+	fl.Lookup("legacy").NoOptDefVal = allLegacy
 	fl.StringVar(&f.passwordFile, "password-file", "", "`file` with the password (mode 0600)")
 	fl.StringVar(&f.passwordEnv, "password-env", "", "`name` of the environment variable with the password")
+	fl.StringVar(&f.passwordCred, "password-credential", "", "`name` of the systemd credential with the password")
 	fl.StringVar(&f.passphraseFile, "passphrase-file", "", "`file` with the passphrase of the private key (mode 0600)")
 	fl.StringVar(&f.passphraseEnv, "passphrase-env", "", "`name` of the environment variable with the passphrase")
 	fl.BoolVar(&f.noExport, "no-export", false, "archive only; a later pull without this flag exports")
@@ -177,10 +181,13 @@ func (a *app) target(f pullFlags, arg string) (pull.Target, error) {
 		return t, usagef("", "port %d: must be 1 to 65535", f.port)
 	}
 	t.Identities, t.KnownHosts = f.identities, f.knownHosts
-	t.Password = pull.Secret{File: f.passwordFile, Env: f.passwordEnv}
+	t.Password = pull.Secret{File: f.passwordFile, Env: f.passwordEnv, Credential: f.passwordCred}
 	t.Passphrase = pull.Secret{File: f.passphraseFile, Env: f.passphraseEnv}
-	if f.legacy {
+	if t.Legacy = f.legacy; slices.Contains(f.legacy, allLegacy) {
 		t.Legacy = pull.LegacyAlgorithms()
+	}
+	if err := pull.CheckLegacy(t.Legacy); err != nil {
+		return t, &usageError{err: err}
 	}
 	return a.throughJump(t, f.jump, f.sshConfig)
 }
@@ -209,6 +216,9 @@ func (a *app) throughJump(t pull.Target, jump, sshConfig string) (pull.Target, e
 	return t.Resolve(cfg, login)
 }
 
+// allLegacy is the value of --legacy without a value.
+const allLegacy = "all"
+
 // jumpUsage describes -J.
 const jumpUsage = "go through these jump `hosts`: [user@]host[:port], separated by commas; none: straight (default: as ssh would)"
 
@@ -225,7 +235,7 @@ func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions,
 		Owner:  "acctpull", // the lock on the directory makes us the only one
 		Hooks:  a.pullHooks(t, p),
 		Now:    a.pace.clock.Now,
-			Getenv: a.getenv,
+		Getenv: a.getenv,
 	}
 }
 

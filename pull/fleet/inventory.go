@@ -5,7 +5,6 @@ package fleet
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -71,9 +70,11 @@ type Device struct {
 type settings struct {
 	name, host, user, path, site, transport, hostKeyAlias string
 	port                                                  int
-	identities, knownHosts, groups                        []string
+	identities, identityCredentials, knownHosts, groups   []string
+	jump                                                  []pull.Target
 	password, passphrase                                  pull.Secret
-	legacy, disabled                                      bool
+	legacy                                                []string
+	disabled                                              bool
 	every, rollover, retention                            time.Duration
 	cron                                                  *Cron
 	profile, record, platform                             string
@@ -86,7 +87,14 @@ type document struct {
 	defaults        settings
 	defaultsNode    *yaml.Node
 	groups          map[string]*yaml.Node
+	jumpHosts       map[string]jumpHost
 	devices         []entry
+}
+
+// jumpHost is a jump host as it stands in the YAML.
+type jumpHost struct {
+	settings
+	node *yaml.Node
 }
 
 // entry is a device as it stands in the YAML.
@@ -128,7 +136,7 @@ func (e *ConfigError) Hint() string { return "docs/service.md describes every ke
 // Load reads an inventory. The error is a *ConfigError with every mistake.
 func Load(data []byte) (*Inventory, error) {
 	d := &strictyaml.Decoder{}
-	doc := document{atOnce: DefaultAtOnce, perSite: DefaultPerSite, groups: map[string]*yaml.Node{}}
+	doc := document{atOnce: DefaultAtOnce, perSite: DefaultPerSite, groups: map[string]*yaml.Node{}, jumpHosts: map[string]jumpHost{}}
 	if root := d.Document(data); root != nil {
 		strictyaml.Decode(d, "inventory", root, &doc, documentKeys)
 	}
@@ -154,6 +162,7 @@ func (doc *document) inventory(d *strictyaml.Decoder) *Inventory {
 		d.Fail(rule, 0, "devices", "%d are more than %d", len(doc.devices), MaxDevices)
 		return nil
 	}
+	doc.checkJumpHosts(d)
 	names, dirs := map[string]int{}, map[string]int{}
 	for i := range doc.devices {
 		dev, disabled, ok := doc.device(d, &doc.devices[i])
@@ -166,7 +175,7 @@ func (doc *document) inventory(d *strictyaml.Decoder) *Inventory {
 			continue
 		}
 		names[dev.Name] = line
-		key := fmt.Sprintf("%s\x00%d\x00%s", dev.Target.Host, dev.Target.Port, dev.Target.Path)
+		key := fmt.Sprintf("%s\x00%d\x00%s\x00%s", dev.Target.Host, dev.Target.Port, dev.Target.Path, pull.JumpWords(dev.Target.Jump))
 		if first, taken := dirs[key]; taken {
 			d.Fail(rule, line, "device "+dev.Name, "the device in line %d has the same host, port and path: its files would count twice", first)
 			continue
@@ -217,11 +226,9 @@ func (doc *document) device(d *strictyaml.Decoder, e *entry) (dev Device, disabl
 		Profile: m.profile, Record: m.record, Platform: m.platform,
 		Target: pull.Target{
 			Device: m.name, User: m.user, Host: m.host, Port: m.port, Path: m.path, HostKeyAlias: m.hostKeyAlias,
-			Identities: m.identities, KnownHosts: m.knownHosts, Password: m.password, Passphrase: m.passphrase,
+			Identities: m.identities, IdentityCredentials: m.identityCredentials, KnownHosts: m.knownHosts,
+			Password: m.password, Passphrase: m.passphrase, Legacy: m.legacy, Jump: doc.through(m.jump),
 		},
-	}
-	if m.legacy {
-		dev.Target.Legacy = pull.LegacyAlgorithms()
 	}
 	if dev.Every == 0 && dev.Cron == nil {
 		dev.Every = DefaultEvery
@@ -232,8 +239,8 @@ func (doc *document) device(d *strictyaml.Decoder, e *entry) (dev Device, disabl
 	}{
 		{"name", pull.CheckDevice(dev.Name)},
 		{"host", dev.Target.Check()},
-		{"password-file", oneSecret("password", m.password)},
-		{"passphrase-file", oneSecret("passphrase", m.passphrase)},
+		{"password-file", m.password.Check()},
+		{"passphrase-file", m.passphrase.Check()},
 	} {
 		if check.err != nil {
 			fail(check.key, "%v", check.err)
@@ -252,11 +259,35 @@ func (doc *document) device(d *strictyaml.Decoder, e *entry) (dev Device, disabl
 	return dev, m.disabled, good
 }
 
-func oneSecret(what string, s pull.Secret) error {
-	if s.File != "" && s.Env != "" {
-		return errors.New(what + "-file and " + what + "-env are both given")
+// through completes a chain of jump hosts: a word that is the name of one in the
+// inventory stands for that.
+func (doc *document) through(chain []pull.Target) []pull.Target {
+	hops := slices.Clone(chain)
+	for i, hop := range hops {
+		j, known := doc.jumpHosts[hop.Host]
+		if !known {
+			continue
+		}
+		hops[i] = pull.Target{
+			User: cmp.Or(hop.User, j.user), Host: cmp.Or(j.host, hop.Host), Port: cmp.Or(hop.Port, j.port), HostKeyAlias: j.hostKeyAlias,
+			Identities: j.identities, IdentityCredentials: j.identityCredentials, KnownHosts: j.knownHosts,
+			Password: j.password, Passphrase: j.passphrase, Legacy: j.legacy,
+		}
 	}
-	return nil
+	return hops
+}
+
+// checkJumpHosts checks what no key alone can.
+func (doc *document) checkJumpHosts(d *strictyaml.Decoder) {
+	for _, name := range slices.Sorted(maps.Keys(doc.jumpHosts)) {
+		j := doc.jumpHosts[name]
+		hop := pull.Target{Host: cmp.Or(j.host, name), User: j.user, Path: "."}
+		for _, err := range []error{hop.Check(), j.password.Check(), j.passphrase.Check()} {
+			if err != nil {
+				d.Fail(rule, j.node.Line, "jump host "+strictyaml.Bounded(name), "%v", err)
+			}
+		}
+	}
 }
 
 // Life is how long a closed file stays on the device at the least by the

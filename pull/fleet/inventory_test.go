@@ -73,6 +73,53 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// How a device is reached: the jump hosts have their own logins.
+func TestLoadJump(t *testing.T) {
+	inv, err := Load([]byte(`
+data: /d
+jump-hosts:
+  gate:
+    host: gate.example.net
+    port: 2022
+    user: relay
+    identity-credential: gate-key
+    passphrase-credential: gate-phrase
+    known-hosts: /etc/acctpull/gate
+    legacy: [ssh-rsa]
+  inner: {password-credential: inner-password}
+defaults: {path: /act, jump: gate, user: puller, password-credential: p, identity-credential: [k1, k2]}
+groups:
+  near: {jump: none, legacy: false}
+devices:
+  - {host: a, legacy: [hmac-sha1-96, aes128-cbc]}
+  - {host: b, groups: near}
+  - {host: c, jump: "me@gate,inner,other:24"}
+  - {name: a2, host: a, jump: inner}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, a2, b, c := inv.Devices[0].Target, inv.Devices[1].Target, inv.Devices[2].Target, inv.Devices[3].Target
+	if pull.JumpWords(a.Jump) != "relay@gate.example.net:2022" || a.Password.Credential != "p" || strings.Join(a.IdentityCredentials, " ") != "k1 k2" ||
+		strings.Join(a.Legacy, " ") != "hmac-sha1-96 aes128-cbc" {
+		t.Errorf("%+v", a)
+	}
+	gate := a.Jump[0]
+	if gate.IdentityCredentials[0] != "gate-key" || gate.Passphrase.Credential != "gate-phrase" || gate.KnownHosts[0] != "/etc/acctpull/gate" ||
+		gate.Legacy[0] != "ssh-rsa" || gate.Password != (pull.Secret{}) {
+		t.Errorf("%+v", gate)
+	}
+	if b.Jump == nil || len(b.Jump) != 0 || len(b.Legacy) != 0 {
+		t.Errorf("%+v", b)
+	}
+	if pull.JumpWords(c.Jump) != "me@gate.example.net:2022,inner,other:24" || c.Jump[1].Password.Credential != "inner-password" {
+		t.Errorf("%+v", c)
+	}
+	if pull.JumpWords(a2.Jump) != "inner" {
+		t.Errorf("%+v", a2)
+	}
+}
+
 // Every mistake is reported, with its line.
 func TestLoadMistakes(t *testing.T) {
 	const head = "data: /d\ndefaults: {path: /act}\n"
@@ -88,7 +135,14 @@ func TestLoadMistakes(t *testing.T) {
 		{head + "devices: [{host: a, cron: sometimes}]\n", `schedule "sometimes"`},
 		{head + "devices: [{host: a, every: 12h, retention: 8h, rollover: 1h}]\n", "visited every 12h, and its files live 7h"},
 		{head + "devices: [{host: a, transport: ftp}]\n", "transport"},
-		{head + "devices: [{host: a, password-file: p, password-env: P}]\n", "password-file and password-env are both given"},
+		{head + "devices: [{host: a, password-file: p, password-env: P}]\n", "only one of a file, an environment variable and a credential"},
+		{head + "devices: [{host: a, password-credential: ../p}]\n", `credential "../p": not a name`},
+		{head + "devices: [{host: a, jump: 'a,,b'}]\n", "line 3: jump: jump host \"\": empty host name"},
+		{head + "devices: [{host: a, legacy: [hmac-md5, aes256-cbc, arcfour, aes128-ctr, aes128-cbc]}]\n",
+			`line 3: legacy: legacy algorithm "hmac-md5" is not implemented here, "aes256-cbc" is not implemented here, "arcfour" is never used, "aes128-ctr" is current and always offered`},
+		{head + "devices: [{host: a, legacy: perhaps}]\n", "legacy"},
+		{head + "jump-hosts: {j: {user: 'a:b', password-env: A, password-file: B}}\ndevices: [{host: a}]\n", "line 3: jump host j: user name|line 3: jump host j: only one of"},
+		{head + "jump-hosts: {j: {path: /act}}\ndevices: [{host: a}]\n", "there is no key \"path\""},
 		{head + "devices: [{host: 'a b'}]\n", "line 3: device a b: "},
 		{"data: /d\ndevices: [{host: a}]\n", "line 2: device a: "}, // no path
 		{head + "devices: [{host: a, port: 0, colour: red, port: 3}]\n", "0 is outside 1–65535|there is no key \"colour\"|the key port stands in line 3 already"},

@@ -2,12 +2,14 @@ package fleet
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
 	"acctpull/internal/strictyaml"
+	"acctpull/pull"
 )
 
 // The keys of the inventory: Load reads by these tables and Reference prints
@@ -32,6 +34,10 @@ var documentKeys = []strictyaml.Key[document]{
 	{Name: "devices-at-once-per-site", Type: "number", Limits: upTo(MaxAtOnce), Default: fmt.Sprint(DefaultPerSite), Doc: "How many of them at one site, whose line they share.",
 		Set: func(d *decoder, k string, n *node, v *document) bool {
 			return d.Integer(k, n, 1, MaxAtOnce, &v.perSite)
+		}},
+	{Name: "jump-hosts", Type: "mapping of mappings", Doc: "Hosts that devices are reached through, by the name that `jump` gives them. Each has its own login and its own host key; nothing of `defaults` goes to them but `known-hosts`.",
+		Set: func(d *decoder, k string, n *node, v *document) bool {
+			return strictyaml.Named(d, "jump host", n, jumpKeys, settings{}, func(name string, s settings, item *node) { v.jumpHosts[name] = jumpHost{s, item} })
 		}},
 	{Name: "defaults", Type: "mapping", Doc: "Keys of every device that neither it nor one of its groups has.",
 		Set: func(d *decoder, k string, n *node, v *document) bool {
@@ -73,20 +79,61 @@ var groupKeys = []strictyaml.Key[settings]{
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Texts(k, n, &v.groups) }},
 	{Name: "transport", Type: "word", Limits: "auto, sftp or scp", Default: "auto", Doc: "How files come.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.transport) }},
-	{Name: "legacy", Type: "true or false", Default: "false", Doc: "Allow old algorithms (SHA-1, CBC).",
-		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Boolean(k, n, &v.legacy) }},
-	{Name: "identity", Type: "file, or a list of files", Default: "as `ssh` would", Doc: "Private keys.",
+	{Name: "jump", Type: "text", Limits: "[user@]host[:port], several with commas", Default: "as `ssh` would", Doc: "The jump hosts on the way, the first to be connected to first: names of `jump-hosts`, or of the ssh configuration. `none` goes straight.",
+		Set: func(d *decoder, k string, n *node, v *settings) bool {
+			var text string
+			if !d.Text(k, n, &text) {
+				return false
+			}
+			hops, err := pull.ParseJump(text)
+			if err != nil {
+				d.Fail(strictyaml.Value, n.Line, k, "%v", err)
+				return false
+			}
+			v.jump = hops
+			return true
+		}},
+	{Name: "legacy", Type: "true, false, or a list of names", Default: "false", Doc: "Allow old algorithms: all of them (SHA-1, CBC), or those that are named, as the message about a refused connection names them.",
+		Set: func(d *decoder, k string, n *node, v *settings) bool {
+			if n.Kind != yaml.SequenceNode {
+				all := false
+				if !d.Boolean(k, n, &all) {
+					return false
+				}
+				if v.legacy = []string{}; all {
+					v.legacy = pull.LegacyAlgorithms()
+				}
+				return true
+			}
+			var names []string
+			if !d.Texts(k, n, &names) {
+				return false
+			}
+			if err := pull.CheckLegacy(names); err != nil {
+				d.Fail(strictyaml.Value, n.Line, k, "%v", err)
+				return false
+			}
+			v.legacy = names
+			return true
+		}},
+	{Name: "identity", Type: "file, or a list of files", Default: "as `ssh` would", Doc: "Private keys. A certificate beside a key, `NAME-cert.pub`, is used.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Texts(k, n, &v.identities) }},
+	{Name: "identity-credential", Type: "name, or a list of names", Doc: "Private keys that are systemd credentials (`LoadCredential=`).",
+		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Texts(k, n, &v.identityCredentials) }},
 	{Name: "known-hosts", Type: "file, or a list of files", Default: "as `ssh` would", Doc: "The files with the host keys.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Texts(k, n, &v.knownHosts) }},
 	{Name: "password-file", Type: "file", Doc: "Its first line is the password; mode 0600.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.password.File) }},
 	{Name: "password-env", Type: "name", Doc: "The environment variable with the password.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.password.Env) }},
+	{Name: "password-credential", Type: "name", Doc: "The systemd credential with the password (`LoadCredential=`).",
+		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.password.Credential) }},
 	{Name: "passphrase-file", Type: "file", Doc: "Its first line decrypts the private keys; mode 0600.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.passphrase.File) }},
 	{Name: "passphrase-env", Type: "name", Doc: "The environment variable with that passphrase.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.passphrase.Env) }},
+	{Name: "passphrase-credential", Type: "name", Doc: "The systemd credential with that passphrase.",
+		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.passphrase.Credential) }},
 	{Name: "every", Type: "time", Limits: span(MinEvery, MaxEvery), Default: strictyaml.Span(DefaultEvery), Doc: "The time between two visits. It is shortened where files would expire.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool {
 			v.cron = nil
@@ -124,11 +171,31 @@ var groupKeys = []strictyaml.Key[settings]{
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Boolean(k, n, &v.disabled) }},
 }
 
+// jumpKeys are the keys of a jump host: those of a device that concern the
+// connection to it.
+var jumpKeys = append([]strictyaml.Key[settings]{
+	{Name: "host", Type: "host name or address", Default: "the name", Doc: "Where it is, or a `Host` of the ssh configuration.",
+		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.host) }},
+}, keysNamed("host-key-alias", "user", "port", "legacy", "identity", "identity-credential", "known-hosts",
+	"password-file", "password-env", "password-credential", "passphrase-file", "passphrase-env", "passphrase-credential")...)
+
+// keysNamed are some of the keys of a device.
+func keysNamed(names ...string) []strictyaml.Key[settings] {
+	var keys []strictyaml.Key[settings]
+	for _, k := range deviceKeys {
+		if slices.Contains(names, k.Name) {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
 // Reference returns the tables of every key as Markdown. docs/service.md
 // contains them, and a test keeps the two alike.
 func Reference() string {
 	var b strings.Builder
 	strictyaml.Table(&b, "The whole", documentKeys)
+	strictyaml.Table(&b, "jump-hosts", jumpKeys)
 	strictyaml.Table(&b, "devices", deviceKeys[:len(deviceKeys)-len(groupKeys)])
 	strictyaml.Table(&b, "devices, groups and defaults", groupKeys)
 	return b.String()
