@@ -67,6 +67,10 @@ const (
 	fileLeft
 	fileReplayed
 	recordingEnded
+	deviceTakenOver
+	leaseLost
+	ledgerAway
+	ledgerBack
 	spaceContention
 	adminLocFailed
 	backupLocFailed
@@ -192,6 +196,22 @@ var own = [...]Definition{
 		"The recording of $record$ has ended: $reason$",
 		[]string{"record", "reason"},
 		"The source replay has given out the last recorded interval of a record. Nothing more is collected, or the recording begins again and so do the counters; the reason says which."},
+	deviceTakenOver: {Acctpull, 2040, "deviceTakenOver", Warning, Main,
+		"Device $device$ is taken over from the node $from$",
+		[]string{"device", "from"},
+		"The node that visited the device gave no sign of life for a lease: it was killed, or cut off from the ledger. Another one puts the archive of the device in order and goes on. Nothing is lost by it."},
+	leaseLost: {Acctpull, 2041, "leaseLost", Warning, Main,
+		"The node $node$ has lost device $device$ to another one",
+		[]string{"device", "node"},
+		"This process could not renew its lease in time, because it was stopped or the ledger did not answer. What it was doing with the device is void; another node does it, or has done it."},
+	ledgerAway: {Acctpull, 2042, "ledgerAway", Major, Main,
+		"The shared ledger does not answer the node $node$: $reason$",
+		[]string{"node", "reason"},
+		"No visit begins without the ledger. Files wait on the devices until it answers again; mend the database before their retention is over."},
+	ledgerBack: {Acctpull, 2043, "ledgerBack", Cleared, Main,
+		"The shared ledger answers the node $node$ again",
+		[]string{"node"},
+		"Visits begin again, those first that are nearest to losing a file."},
 	spaceContention: {Logger, 2005, "tmnxLogSpaceContention", Major, Main,
 		"There is no room for a file of policy $policy$ at $location$: $reason$",
 		[]string{"policy", "file_id", "location", "reason"},
@@ -421,6 +441,26 @@ func FileReplayed(now time.Time, record, file string, passed, left int, reason s
 // happens then.
 func RecordingEnded(now time.Time, record, reason string) Event {
 	return own[recordingEnded].make(now, record, record, reason)
+}
+
+// DeviceTakenOver: a node that held a device is gone.
+func DeviceTakenOver(now time.Time, device, from string) Event {
+	return own[deviceTakenOver].make(now, device, device, from)
+}
+
+// LeaseLost: this process was away for too long.
+func LeaseLost(now time.Time, device, node string) Event {
+	return own[leaseLost].make(now, device, device, node)
+}
+
+// LedgerAway: the database of the nodes does not answer.
+func LedgerAway(now time.Time, node, reason string) Event {
+	return own[ledgerAway].make(now, "ledger", node, reason)
+}
+
+// LedgerBack: it answers again.
+func LedgerBack(now time.Time, node string) Event {
+	return own[ledgerBack].make(now, "ledger", node)
 }
 
 // text is that of an error, "unknown" for none.

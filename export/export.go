@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -52,6 +53,10 @@ type Options struct {
 	// Quarantine itself.
 	Quarantine string
 	Rejects    depot.Depot
+	// Node names this process among those that export to the dataset at the
+	// same time, as a directory name; what it stages lies apart from what they
+	// do. "" if it is the only one.
+	Node string
 	// Reader is how files are read; File is set for each input. With Salvage
 	// the complete records of a truncated file are exported.
 	Reader record.ReaderOptions
@@ -213,12 +218,47 @@ func (x *Exporter) readerOf(device string) reader {
 	return r
 }
 
+// staging is the directory of outputs in the making.
+func (o *Options) staging() string { return filepath.Join(o.Dataset, stagingDir, o.Node) }
+
+// rejecting is the directory of rejected records in the making.
+func (o *Options) rejecting() string {
+	if o.Node == "" {
+		return o.Quarantine
+	}
+	return filepath.Join(o.Quarantine, stagingDir, o.Node)
+}
+
+// RemoveLeftoversOf removes what nodes that are gone left in the making, and
+// returns the number of nodes that left something. living tells of a name that
+// Options.Node had whether it may still be at work.
+func (x *Exporter) RemoveLeftoversOf(living func(node string) bool) (int, error) {
+	total := 0
+	for _, root := range []string{x.o.Dataset, x.o.Quarantine} {
+		dir := filepath.Join(root, stagingDir)
+		found, err := os.ReadDir(dir)
+		if err != nil && !isMissing(err) {
+			return total, &Error{Op: "remove leftovers", Path: dir, Err: err}
+		}
+		for _, e := range found {
+			if !e.IsDir() || living(e.Name()) {
+				continue
+			}
+			if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+				return total, &Error{Op: "remove leftovers", Path: filepath.Join(dir, e.Name()), Err: err}
+			}
+			total++
+		}
+	}
+	return total, nil
+}
+
 // RemoveLeftovers removes the staged files that a crash left in the dataset and
 // in the quarantine directory, and returns their number. The caller must hold
 // the lock that keeps other exporters out.
 func (x *Exporter) RemoveLeftovers() (int, error) {
 	total := 0
-	for _, dir := range []string{filepath.Join(x.o.Dataset, stagingDir), x.o.Quarantine} {
+	for _, dir := range []string{x.o.staging(), x.o.rejecting()} {
 		n, err := durable.RemoveLeftovers(dir)
 		total += n
 		if err != nil && !isMissing(err) {

@@ -243,7 +243,7 @@ func (f *inputFile) reject(e *record.RecordError) error {
 	if !f.keep {
 		return nil
 	}
-	dir := f.run.x.o.Quarantine
+	dir := f.run.x.o.rejecting()
 	if q.temp == nil {
 		err := durable.MkdirAll(dir)
 		if err == nil {

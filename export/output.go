@@ -9,7 +9,6 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
@@ -57,7 +56,7 @@ type output struct {
 
 // stage opens the staged file of a part.
 func (x *Exporter) stage(p *part, batch string) (*output, error) {
-	dir := filepath.Join(x.o.Dataset, stagingDir)
+	dir := x.o.staging()
 	temp, err := durable.Create(dir, p.ds.table.Name+"-"+p.date()+"-"+batch[:batchDigits]+".part", durable.DataMode)
 	if err != nil {
 		return nil, &Error{Op: "create output", Path: dir, Err: err}

@@ -275,6 +275,34 @@ func TestRemoveLeftovers(t *testing.T) {
 	}
 }
 
+// Of several nodes each stages apart, and the living keep what they have.
+func TestRemoveLeftoversOfNodes(t *testing.T) {
+	x := newExporter(t, Options{Open: memFiles{}.open, Node: "one"})
+	for _, dir := range []string{x.o.Dataset, x.o.Quarantine} {
+		for _, node := range []string{"one", "two", "three"} {
+			at := filepath.Join(dir, stagingDir, node)
+			if err := os.MkdirAll(at, 0o750); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := durable.Create(at, "left.part", durable.DataMode); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n, err := x.RemoveLeftovers(); n != 2 || err != nil {
+		t.Fatalf("its own: %d %v", n, err)
+	}
+	if n, err := x.RemoveLeftoversOf(func(node string) bool { return node != "two" }); n != 2 || err != nil {
+		t.Fatalf("those of two: %d %v", n, err)
+	}
+	for _, dir := range []string{x.o.Dataset, x.o.Quarantine} {
+		left, err := filepath.Glob(filepath.Join(dir, stagingDir, "*", "*"))
+		if err != nil || len(left) != 1 || filepath.Base(filepath.Dir(left[0])) != "three" {
+			t.Errorf("%v %v", left, err)
+		}
+	}
+}
+
 // Staged files have names that no reader takes for data, and modes that keep
 // others out.
 func TestNamesAndModes(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"hash"
 	"io"
 	"io/fs"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -52,7 +51,7 @@ func (x *Exporter) Run(ctx context.Context, batch ledger.Batch) (res Result, err
 		return Result{}, &Error{Op: "check batch", Err: err}
 	}
 	batch.Inputs = inputs
-	if err := durable.MkdirAll(filepath.Join(x.o.Dataset, stagingDir)); err != nil {
+	if err := durable.MkdirAll(x.o.staging()); err != nil {
 		return Result{}, &Error{Op: "create dataset", Path: x.o.Dataset, Err: err}
 	}
 	r := &run{x: x, ctx: ctx, batch: batch, truncated: map[ledgerKey]bool{}}
@@ -282,7 +281,7 @@ func (r *run) abandon() error {
 	}
 	r.store.reset()
 	if err != nil {
-		return &Error{Op: "remove staged files", Path: filepath.Join(r.x.o.Dataset, stagingDir), Err: err}
+		return &Error{Op: "remove staged files", Path: r.x.o.staging(), Err: err}
 	}
 	return nil
 }

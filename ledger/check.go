@@ -110,6 +110,7 @@ func readAll(ctx context.Context, tx *sql.Tx) (*totals, error) {
 		each(scanFact, drop)(tx.QueryContext(ctx, `SELECT `+factColumns+` FROM facts`)),
 		each(scanRemoval, drop)(tx.QueryContext(ctx, `SELECT `+removalColumns+` FROM removal`)),
 		each(scanDevice, drop)(tx.QueryContext(ctx, selectDevices)),
+		each(scanNode, drop)(tx.QueryContext(ctx, selectNodes)),
 		each(scanVisit, drop)(tx.QueryContext(ctx, selectVisits)),
 		strays(ctx, tx),
 	)

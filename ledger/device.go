@@ -121,7 +121,8 @@ func (t *transaction) claimedDevice(c DeviceClaim) (deviceRow, error) {
 }
 
 // TakeDevice gives the owner the right to visit a device until now+lease. seen is
-// the version of the state that the owner decided by.
+// the version of the state that the owner decided by. The state that it returns is
+// that before: an Owner in it did not finish, and has lost the device now.
 //
 // ok is false, and the state tells why, if somebody holds the device at now
 // (Owner, Lease), if its state is newer than seen (Version), so that a visit may
@@ -166,8 +167,9 @@ func (l *Ledger) TakeDevice(ctx context.Context, now time.Time, device, owner st
 				return nil
 			}
 		}
+		s = x.public()
 		x.owner, x.site, x.lease, x.attempt = owner, site, toMilli(now.Add(lease)), x.attempt+1
-		c, s, ok = DeviceClaim{Device: device, Owner: owner, Attempt: int(x.attempt)}, x.public(), true
+		c, ok = DeviceClaim{Device: device, Owner: owner, Attempt: int(x.attempt)}, true
 		return t.saveDevice(x)
 	})
 	if err != nil || !ok {

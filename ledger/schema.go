@@ -118,6 +118,11 @@ var added2 = [...]string{
 	`CREATE INDEX device_version ON device (version)`,
 	`CREATE INDEX device_held ON device (owner) WHERE owner <> ''`,
 	`CREATE INDEX device_site ON device (site, lease_until) WHERE owner <> ''`,
+	`CREATE TABLE node (
+		name TEXT NOT NULL PRIMARY KEY,
+		began INTEGER NOT NULL,
+		lease_until INTEGER NOT NULL,
+		crc INTEGER NOT NULL) STRICT`,
 	`CREATE TABLE visit (
 		id INTEGER PRIMARY KEY,
 		device TEXT NOT NULL,

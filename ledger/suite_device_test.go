@@ -16,7 +16,7 @@ func take(t testing.TB, l *ledger.Ledger, now time.Time, device, owner string, s
 	t.Helper()
 	c, s, ok1, err := l.TakeDevice(t.Context(), now, device, owner, time.Minute, "", 0, seen)
 	ok(t, err)
-	if !ok1 || s.Owner != owner {
+	if !ok1 || s.Owner == owner && s.Lease.After(now) {
 		t.Fatalf("%s cannot have %s: %+v", owner, device, s)
 	}
 	return c
@@ -296,5 +296,37 @@ func testBatchLease(t *testing.T, s store) {
 	}
 	if b, _ := plan(l, late, "e"); b.ID != first.ID {
 		t.Errorf("batch %+v", b)
+	}
+}
+
+// What a node says of itself is seen by all; one that ends is gone at once, one
+// that dies is seen as dead for a day.
+func testNodes(t *testing.T, s store) {
+	l, other := s(), s()
+	one := ledger.Node{Name: "one", Began: start, Until: start.Add(time.Minute)}
+	two := ledger.Node{Name: "two", Began: start.Add(time.Second), Until: start.Add(time.Minute)}
+	ok(t, l.SeeNode(t.Context(), start, one))
+	ok(t, other.SeeNode(t.Context(), start, two))
+	one.Until = start.Add(2 * time.Minute)
+	ok(t, l.SeeNode(t.Context(), start.Add(time.Minute), one))
+	if got := must(other.Nodes(t.Context()))(t); !slices.Equal(got, []ledger.Node{one, two}) {
+		t.Errorf("%+v", got)
+	}
+	ok(t, l.ForgetNode(t.Context(), "one"))
+	ok(t, l.ForgetNode(t.Context(), "nobody"))
+	if got := must(other.Nodes(t.Context()))(t); !slices.Equal(got, []ledger.Node{two}) {
+		t.Errorf("%+v", got)
+	}
+	one.Until = start.Add(26 * time.Hour)
+	ok(t, l.SeeNode(t.Context(), start.Add(25*time.Hour), one))
+	if got := must(other.Nodes(t.Context()))(t); !slices.Equal(got, []ledger.Node{one}) {
+		t.Errorf("a day later %+v", got)
+	}
+	if l.SeeNode(t.Context(), start, ledger.Node{}) == nil {
+		t.Error("a node without a name was taken")
+	}
+	at := must(l.Clock(t.Context()))(t)
+	if later := must(other.Clock(t.Context()))(t); later.Before(at.Truncate(time.Millisecond)) {
+		t.Errorf("the clock went back from %v to %v", at, later)
 	}
 }

@@ -56,6 +56,7 @@ func Suite(t *testing.T, fresh func(*testing.T) store) {
 		{"Visits", testVisits},
 		{"VisitsRefuses", testVisitsRefuses},
 		{"TakeDevice", testTakeDevice},
+		{"Nodes", testNodes},
 		{"DeviceFence", testDeviceFence},
 		{"PerSite", testPerSite},
 		{"DeviceStates", testDeviceStates},
