@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -217,6 +218,17 @@ func (l *login) next(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 		l.failure.Notes = append(l.failure.Notes, "accepted so far: "+clean(strings.Join(c.PartialSuccessMethods, ", ")))
 	}
 	return nil, l.failure
+}
+
+// unanswered corrects the failure after the time for the handshake was over: the
+// SSH library takes the end of the connection for a refusal and asks for the next
+// method. What was sent is not sent again all the same: nobody knows what the
+// device made of it.
+func (l *login) unanswered(limit time.Duration) {
+	if l.failure != nil && l.failure.Err == nil && len(l.failure.Tried) > 0 {
+		l.failure.Err = fmt.Errorf("%w: no answer to %s in %v", ErrTimeout, clean(l.failure.Tried[len(l.failure.Tried)-1]), limit)
+		l.failure.Offered = nil
+	}
 }
 
 // answer answers the prompts of keyboard-interactive: one hidden prompt that

@@ -117,21 +117,29 @@ func (r *route) logIn(ctx context.Context, t Target, jumps []Target, getenv func
 	// says cannot matter any more.
 	_ = login.close()
 	if err != nil {
+		if raw.late.Load() {
+			login.unanswered(limits.Handshake)
+		}
 		return nil, r.explainHandshake(ctx, err, t, check, login, limits)
 	}
 	return &loggedIn{client, raw, check}, nil
 }
 
-// heardConn remembers when bytes came last.
+// heardConn remembers when bytes came last, and whether the next ones came too
+// late.
 type heardConn struct {
 	net.Conn
 	last atomic.Int64 // Unix nanoseconds
+	late atomic.Bool
 }
 
 func (c *heardConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
 		c.last.Store(time.Now().UnixNano())
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.late.Store(true)
 	}
 	return n, err
 }

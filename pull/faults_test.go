@@ -78,14 +78,14 @@ type faultPlan struct {
 	transport Transport
 }
 
-// TestFaults: calls of the system fail, or the process is killed at them. What
+// TestCallsFailProof: calls of the system fail, or the process is killed at them. What
 // was reported as stored is stored and whole, no failure is hidden behind an
 // exit code of 0, and the next run makes everything good.
-func TestFaults(t *testing.T) {
+func TestCallsFailProof(t *testing.T) {
 	strace := need.Tool(t, "strace")
 	times := 1
 	if os.Getenv("ACCTPULL_PROOF") == "1" {
-		times = 30
+		times = 6
 	}
 	faults := []string{
 		"fsync:error=EIO", "write:error=ENOSPC", "pwrite64:error=EIO", "openat:error=EMFILE", "renameat2:error=EIO",

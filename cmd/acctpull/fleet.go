@@ -125,8 +125,9 @@ func (r *fleetRun) visit(ctx context.Context, d fleet.Device, _ fleet.State, _ t
 	var key *pull.HostKeyError
 	var auth *pull.AuthError
 	return fleet.Outcome{
-		Err: err, Stopped: err != nil && ctx.Err() != nil, Refused: errors.As(err, &key) || errors.As(err, &auth),
-		Oldest: result.Oldest, OldestSeen: result.OldestSeen, Files: result.Count(pull.Stored) + result.Count(pull.Alias),
+		Err: err, Stopped: err != nil && ctx.Err() != nil, // A login without an answer is no refusal.
+		Refused: errors.As(err, &key) || errors.As(err, &auth) && !errors.Is(err, pull.ErrTimeout),
+		Oldest:  result.Oldest, OldestSeen: result.OldestSeen, Files: result.Count(pull.Stored) + result.Count(pull.Alias),
 	}
 }
 
