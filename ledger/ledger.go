@@ -224,6 +224,9 @@ func (l *Ledger) write(ctx context.Context, op string, f func(*transaction) erro
 		return l.fail(op, errors.Join(err, rb))
 	}
 	if err := tx.Commit(); err != nil {
+		if cause := context.Cause(ctx); cause != nil && errors.Is(err, sql.ErrTxDone) {
+			return l.fail(op, cause) // it was rolled back when ctx ended
+		}
 		return l.fail(op, &commitError{err})
 	}
 	return nil
