@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 	switch mode, path, _ := strings.Cut(os.Getenv(childVariable), ":"); mode {
 	case "work":
 		os.Exit(childWork(path))
+	case "some":
+		os.Exit(childSome(path))
 	case "fault":
 		os.Exit(childFault(path))
 	case "":
