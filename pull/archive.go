@@ -95,8 +95,11 @@ func DeviceName(dir string) (string, error) {
 }
 
 // Devices returns the names of the devices that have a directory in the archive.
-func Devices(data string) ([]string, error) {
-	dirs, err := os.ReadDir(filepath.Join(data, devicesDir))
+func Devices(data string) ([]string, error) { return devicesIn(filepath.Join(data, devicesDir)) }
+
+// devicesIn returns the devices that have a directory in dir.
+func devicesIn(dir string) ([]string, error) {
+	dirs, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -3,7 +3,6 @@ package pull
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -178,8 +177,7 @@ func tryAgain(now time.Time, c ledger.Claim) time.Time {
 
 // note is the text beside a file in quarantine.
 func (r *run) note(k ledger.Key, sum, reason string) string {
-	return fmt.Sprintf("reason: %s\ndevice: %s\npath: %s\nname: %s\nsize: %d\nmtime: %d\nsha256: %s\nquarantined: %s\n",
-		reason, k.Device, k.Path, k.Name, k.Size, k.MTime, sum, r.o.Now().UTC().Format(time.RFC3339))
+	return Note{Key: k, SHA256: sum, Reason: reason, Since: r.o.Now()}.text()
 }
 
 // discard closes what arrived, and removes the temporary files that were not

@@ -1,0 +1,193 @@
+package audit
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"acctpull/export"
+	"acctpull/ledger"
+)
+
+// inputKey stands for a device and the SHA-256 of a file. There can be millions,
+// so it is short.
+type inputKey [16]byte
+
+func keyOf(device, sum string) inputKey {
+	h := sha256.Sum256([]byte(device + "\x00" + sum))
+	return inputKey(h[:16])
+}
+
+// dataset is what the files of the dataset tell.
+type dataset struct {
+	read map[string]bool    // files whose sources are in rows
+	rows map[inputKey]int64 // by input, over all files
+	open map[string]bool    // batches that are planned and not finished; nil if not asked yet
+}
+
+// doDataset is the advice for a dataset file that cannot be trusted.
+const doDataset = "restore the file from a copy; or keep it aside, remove it, make the ledger anew with acctpull check --rebuild, and export again: the archive has what it was made of"
+
+// checkDataset proves every file of the dataset against its row and gathers
+// what its footer says about inputs.
+func (c *check) checkDataset(ctx context.Context) error {
+	c.data = &dataset{read: map[string]bool{}, rows: map[inputKey]int64{}}
+	if err := export.CheckCatalog(c.o.Dataset); err != nil {
+		if ofMachine(ctx, err) {
+			return err
+		}
+		c.found(Finding{Kind: Damaged, File: c.inDataset("catalog.sql"), What: rootOf(err), Do: "remove it; the next export makes it anew"})
+	}
+	fs, err := c.settle(ctx, func(only map[string]bool) ([]Finding, error) { return c.datasetPass(ctx, only) })
+	c.found(fs...)
+	c.report.Outputs = len(c.data.read)
+	return err
+}
+
+// inDataset is the path of a dataset file in findings.
+func (c *check) inDataset(rel string) string {
+	base, err := filepath.Rel(c.o.Data, c.o.Dataset)
+	if err != nil || strings.HasPrefix(base, "..") {
+		base = c.o.Dataset
+	}
+	return path.Join(filepath.ToSlash(base), rel)
+}
+
+// datasetPass lists and compares all files, and reads those that were not read,
+// or are in only.
+func (c *check) datasetPass(ctx context.Context, only map[string]bool) ([]Finding, error) {
+	published, foreign, err := export.Contents(c.o.Dataset)
+	if err != nil {
+		return nil, err
+	}
+	rows := map[string]ledger.Output{}
+	if c.ledger != nil {
+		outputs, err := c.ledger.Outputs(ctx, "")
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range outputs {
+			rows[o.Path] = o
+		}
+	}
+	var mu sync.Mutex
+	var found []Finding
+	add := func(f Finding) { found = append(found, f) }
+	for _, rel := range foreign {
+		add(Finding{Kind: Unknown, File: c.inDataset(rel), What: "it lies where readers expect nothing but our files", Do: "move it away: DuckDB, pandas and Spark would read it as data"})
+	}
+	todo := slices.DeleteFunc(slices.Clone(published), func(rel string) bool { return c.data.read[rel] && !only[c.inDataset(rel)] })
+	err = parallel(ctx, c.o.Workers, todo, func(ctx context.Context, rel string) error {
+		p, err := export.ReadPublished(c.o.Dataset, rel)
+		if err != nil && ofMachine(ctx, err) {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // it went between listing and reading; its row will tell
+		}
+		c.gather(rel, p, err == nil)
+		row, known := rows[rel]
+		if f, wrong := c.judgeOutput(rel, p, err, row, known); wrong {
+			add(f)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	there := map[string]bool{}
+	for _, rel := range published {
+		there[rel] = true
+	}
+	for rel, o := range rows {
+		if !there[rel] {
+			add(Finding{Kind: Missing, File: c.inDataset(rel), What: fmt.Sprintf("the ledger has it with %d rows and SHA-256 %s", o.Rows, o.SHA256), Do: doDataset})
+		}
+	}
+	return c.withoutOpen(ctx, found)
+}
+
+// gather books the sources of a file, once.
+func (c *check) gather(rel string, p export.Published, whole bool) {
+	if c.data.read[rel] {
+		return
+	}
+	c.data.read[rel] = true
+	c.progress(p.Bytes)
+	if !whole {
+		return
+	}
+	c.report.Rows += p.Output.Rows
+	for _, s := range p.Sources {
+		c.data.rows[keyOf(s.Device, s.SHA256)] += s.Records
+	}
+}
+
+// judgeOutput compares a file with its row.
+func (c *check) judgeOutput(rel string, p export.Published, err error, row ledger.Output, known bool) (Finding, bool) {
+	f := Finding{Kind: Damaged, File: c.inDataset(rel), Do: doDataset}
+	switch {
+	case known && p.Output.SHA256 != "" && p.Output.SHA256 != row.SHA256:
+		f.What = fmt.Sprintf("its SHA-256 is %s, was %s when it was published", p.Output.SHA256, row.SHA256)
+	case err != nil:
+		f.What = rootOf(err)
+	case c.ledger == nil:
+		return f, false
+	case !known:
+		f.Kind, f.What = Unknown, "the ledger does not know it: its rows may be in the dataset twice"
+		f.Do = "if it was put there by hand, move it away; if the ledger is an old copy, make it anew: acctpull check --rebuild"
+	case p.Output.Rows != row.Rows || p.Output.Record != row.Record || p.Output.Date != row.Date,
+		row.Batch != "" && row.Batch != p.Output.Batch:
+		f.Kind, f.Do = Contradiction, doRebuild
+		f.What = fmt.Sprintf("it has %d rows of batch %s, the ledger says %d of %s", p.Output.Rows, short(p.Output.Batch), row.Rows, short(row.Batch))
+	default:
+		return f, false
+	}
+	return f, true
+}
+
+// withoutOpen takes away findings about files of a batch that was planned and
+// not finished: a crash leaves such files, and the next export adopts them.
+func (c *check) withoutOpen(ctx context.Context, found []Finding) ([]Finding, error) {
+	if c.ledger == nil || !slices.ContainsFunc(found, func(f Finding) bool { return f.Kind == Unknown }) {
+		return found, nil
+	}
+	open := map[string]bool{} // by the digits that name files
+	for r, err := range c.ledger.Files(ctx, "") {
+		if err != nil {
+			return nil, err
+		}
+		if r.State == ledger.Stored && len(r.Batch) >= 32 {
+			open[r.Batch[:32]] = true
+		}
+	}
+	c.data.open = open
+	return slices.DeleteFunc(found, func(f Finding) bool {
+		return f.Kind == Unknown && open[strings.TrimSuffix(path.Base(f.File), ".parquet")]
+	}), nil
+}
+
+func short(id string) string {
+	if id == "" {
+		return "unknown"
+	}
+	return id[:min(12, len(id))]
+}
+
+// rootOf is the text of the cause of an error of the rooms below.
+func rootOf(err error) string {
+	var e *export.Error
+	if errors.As(err, &e) {
+		err = e.Err
+	}
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}
