@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -44,25 +43,18 @@ func (c *check) checkDevices(ctx context.Context) error {
 
 // devices are those of the ledger, the archive and the quarantine.
 func (c *check) devices(ctx context.Context) ([]string, error) {
-	all := map[string]bool{}
-	var lists [3][]string
-	var errs [3]error
-	if c.ledger != nil {
-		lists[0], errs[0] = c.ledger.Devices(ctx)
+	devices, err := pull.KeptDevices(ctx, c.o.Data)
+	if err != nil || c.ledger == nil {
+		return devices, err
 	}
-	lists[1], errs[1] = pull.Devices(c.o.Data)
-	lists[2], errs[2] = pull.QuarantineDevices(c.o.Data)
-	for _, l := range lists {
-		for _, d := range l {
-			all[d] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(all)), errors.Join(errs[:]...)
+	known, err := c.ledger.Devices(ctx)
+	devices = append(devices, known...)
+	slices.Sort(devices)
+	return slices.Compact(devices), err
 }
 
 // file is one file of a device and what reading it told.
 type file struct {
-	rel     string
 	sum     string
 	content Content
 	err     error // of reading it as an accounting file
@@ -79,15 +71,18 @@ type deviceCheck struct {
 
 // pass goes through rows and files of the device.
 func (d *deviceCheck) pass(ctx context.Context, only map[string]bool) ([]Finding, error) {
-	sealed, err := pull.Sealed(d.o.Data, d.device)
+	var sealed []string
+	for e, err := range d.o.Data.List(ctx, pull.SealedPath(d.device)) {
+		if err != nil {
+			return nil, err
+		}
+		sealed = append(sealed, e.Path)
+	}
+	isolated, noted, err := pull.Isolated(ctx, d.o.Data, d.device)
 	if err != nil {
 		return nil, err
 	}
-	isolated, err := pull.Isolated(d.o.Data, d.device)
-	if err != nil {
-		return nil, err
-	}
-	if err := d.read(ctx, append(slices.Clone(sealed), isolated...), only); err != nil {
+	if err := d.readAll(ctx, append(slices.Clone(sealed), isolated...), only); err != nil {
 		return nil, err
 	}
 	var found []Finding
@@ -108,7 +103,7 @@ func (d *deviceCheck) pass(ctx context.Context, only map[string]bool) ([]Finding
 			if ours(row.Stored) {
 				known[row.Stored] = true
 			}
-			if f, wrong := d.judge(row); wrong {
+			if f, wrong := d.judge(ctx, row); wrong {
 				found = append(found, f)
 			}
 		}
@@ -118,7 +113,7 @@ func (d *deviceCheck) pass(ctx context.Context, only map[string]bool) ([]Finding
 			found = append(found, f)
 		}
 	}
-	notes, err := d.judgeNotes(ctx, isolated, keys)
+	notes, err := d.judgeNotes(ctx, isolated, noted, keys)
 	return append(found, notes...), err
 }
 
@@ -128,13 +123,12 @@ func ours(stored string) bool {
 	return strings.HasPrefix(stored, "devices/") || strings.HasPrefix(stored, "quarantine/")
 }
 
-// read reads the files that were not read, or are in only.
-func (d *deviceCheck) read(ctx context.Context, files []string, only map[string]bool) error {
+// readAll reads the files that were not read, or are in only.
+func (d *deviceCheck) readAll(ctx context.Context, files []string, only map[string]bool) error {
 	todo := slices.DeleteFunc(files, func(rel string) bool { return d.seen[rel] != nil && !d.seen[rel].gone && !only[rel] })
 	var mu sync.Mutex
 	return parallel(ctx, d.o.Workers, todo, func(ctx context.Context, rel string) error {
-		f := &file{rel: rel}
-		sum, n, err := d.sum(rel)
+		f, n, err := d.read(ctx, d.device, rel)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			f.gone = true
@@ -142,22 +136,17 @@ func (d *deviceCheck) read(ctx context.Context, files []string, only map[string]
 			return err
 		case err != nil:
 			f.err = err
-		default:
-			f.sum = sum
-			if f.content, f.err = d.o.Read(ctx, d.device, d.path(rel)); f.err != nil && ofMachine(ctx, f.err) {
-				return f.err
-			}
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		d.seen[rel] = f
+		d.seen[rel] = &f
 		d.progress(n)
 		return nil
 	})
 }
 
 // judge compares a row with its file, and books both.
-func (d *deviceCheck) judge(row ledger.Row) (Finding, bool) {
+func (d *deviceCheck) judge(ctx context.Context, row ledger.Row) (Finding, bool) {
 	t := d.day(row.Name)
 	t.Seen++
 	switch row.State {
@@ -181,7 +170,7 @@ func (d *deviceCheck) judge(row ledger.Row) (Finding, bool) {
 	}
 	got := d.seen[row.Stored]
 	if got == nil || got.gone {
-		if n, err := pull.ReadNote(d.path(pull.NotePath(row.Stored))); row.State == ledger.Quarantined && err == nil && !n.Purged.IsZero() {
+		if n, err := pull.ReadNote(ctx, d.o.Data, pull.NotePath(row.Stored)); row.State == ledger.Quarantined && err == nil && !n.Purged.IsZero() {
 			return Finding{}, false
 		}
 		if row.State == ledger.Exported && d.removed(row.Name) {
@@ -205,7 +194,7 @@ func (d *deviceCheck) judge(row ledger.Row) (Finding, bool) {
 		return d.judgeRows(row, f)
 	}
 	if got.err != nil {
-		f.Kind, f.Do = Contradiction, "look at it: acctpull inspect "+d.path(row.Stored)
+		f.Kind, f.Do = Contradiction, "look at it: acctpull inspect"
 		f.What = fmt.Sprintf("the ledger has it as %s, its bytes are those that were stored, and it cannot be read: %s", row.State, oneLine(got.err))
 		return f, true
 	}
@@ -213,11 +202,11 @@ func (d *deviceCheck) judge(row ledger.Row) (Finding, bool) {
 	if row.AliasOf != "" {
 		return Finding{}, false
 	}
-	return d.judgeCounts(row, got, t, f)
+	return d.judgeCounts(ctx, row, got, t, f)
 }
 
 // judgeCounts compares the records of a file with what was exported of it.
-func (d *deviceCheck) judgeCounts(row ledger.Row, got *file, t *Totals, f Finding) (Finding, bool) {
+func (d *deviceCheck) judgeCounts(ctx context.Context, row ledger.Row, got *file, t *Totals, f Finding) (Finding, bool) {
 	records := got.content.Records
 	if row.State == ledger.Stored {
 		t.Read, t.Pending = t.Read+records, t.Pending+records
@@ -236,7 +225,7 @@ func (d *deviceCheck) judgeCounts(row ledger.Row, got *file, t *Totals, f Findin
 		return f, true
 	}
 	if refused > 0 {
-		n, err := export.CountRejects(d.o.Quarantine, row.Device, row.SHA256)
+		n, err := export.CountRejects(ctx, d.o.quarantine(), row.Device, row.SHA256)
 		if err == nil && n != refused {
 			f.Kind, f.File = Missing, d.rejects(row)
 			f.What = fmt.Sprintf("%d unusable records of %s should be in it, %d are", refused, row.Stored, n)
@@ -249,8 +238,8 @@ func (d *deviceCheck) judgeCounts(row ledger.Row, got *file, t *Totals, f Findin
 
 // judgeRows compares the rows of a file in the dataset with its row.
 func (d *deviceCheck) judgeRows(row ledger.Row, f Finding) (Finding, bool) {
-	if row.AliasOf != "" || row.SHA256 == "" || row.State == ledger.Stored && row.Batch != "" {
-		return f, false // in a batch that is being exported
+	if row.AliasOf != "" || row.SHA256 == "" || d.data.odd || row.State == ledger.Stored && row.Batch != "" {
+		return f, false // the last is in a batch that is being exported
 	}
 	k := keyOf(row.Device, row.SHA256)
 	got, want := d.data.rows[k], int64(0)
@@ -291,7 +280,7 @@ func (d *deviceCheck) judgeOrphan(rel string, known bool) (Finding, bool) {
 }
 
 // judgeNotes proves the files in quarantine by their notes.
-func (d *deviceCheck) judgeNotes(ctx context.Context, isolated []string, keys map[ledger.Key]bool) ([]Finding, error) {
+func (d *deviceCheck) judgeNotes(ctx context.Context, isolated, noted []string, keys map[ledger.Key]bool) ([]Finding, error) {
 	var found []Finding
 	add := func(k Kind, rel, what, do string) {
 		found = append(found, Finding{Kind: k, File: rel, Device: d.device, What: what, Do: do})
@@ -302,7 +291,7 @@ func (d *deviceCheck) judgeNotes(ctx context.Context, isolated []string, keys ma
 			continue
 		}
 		note := pull.NotePath(rel)
-		n, err := pull.ReadNote(d.path(note))
+		n, err := pull.ReadNote(ctx, d.o.Data, note)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			add(Missing, note, "the file in quarantine has no note beside it", "its reason is in the ledger: acctpull quarantine list")
@@ -323,13 +312,14 @@ func (d *deviceCheck) judgeNotes(ctx context.Context, isolated []string, keys ma
 			add(Unknown, rel, "the ledger does not know the file that its note names", doRebuild)
 		}
 	}
-	notes, err := pull.Notes(d.o.Data, d.device)
-	for _, note := range notes {
+	for _, note := range noted {
 		rel := strings.TrimSuffix(note, pull.NotePath(""))
 		if slices.Contains(isolated, rel) {
 			continue
 		}
-		switch n, err := pull.ReadNote(d.path(note)); {
+		switch n, err := pull.ReadNote(ctx, d.o.Data, note); {
+		case err != nil && ofMachine(ctx, err):
+			return nil, err
 		case errors.Is(err, fs.ErrNotExist), err == nil && !n.Purged.IsZero():
 		case err != nil:
 			add(Damaged, note, oneLine(err), "its reason is in the ledger: acctpull quarantine list; then remove the note")
@@ -337,28 +327,27 @@ func (d *deviceCheck) judgeNotes(ctx context.Context, isolated []string, keys ma
 			add(Unknown, note, "the file that the note is about is not there", "remove the note")
 		}
 	}
-	return found, err
+	return found, nil
 }
 
 // checkRejects proves the files of unusable records.
 func (c *check) checkRejects(ctx context.Context) error {
-	files, err := filepath.Glob(filepath.Join(escapeGlob(c.o.Quarantine), "*"+export.RejectsSuffix))
-	if err != nil {
-		return err
-	}
-	for _, at := range files {
-		if durable.IsTemp(filepath.Base(at)) {
+	for e, err := range c.o.quarantine().List(ctx, "") {
+		if err != nil {
+			return err
+		}
+		if !strings.HasSuffix(e.Path, export.RejectsSuffix) || strings.Contains(e.Path, "/") {
 			continue
 		}
-		err := export.CheckRejects(at)
+		err := export.CheckRejects(ctx, c.o.quarantine(), e.Path)
 		switch {
 		case err == nil || errors.Is(err, fs.ErrNotExist):
 		case ofMachine(ctx, err):
 			return err
 		default:
-			c.found(Finding{Kind: Damaged, File: c.rel(at), What: rootOf(err), Do: "nothing is lost: the records are in the file of the archive; remove this file"})
+			c.found(Finding{Kind: Damaged, File: path.Join(c.o.Quarantine, e.Path), What: rootOf(err), Do: "nothing is lost: the records are in the file of the archive; remove this file"})
 		}
-		c.progress(0)
+		c.progress(e.Size)
 	}
 	return nil
 }
@@ -370,7 +359,7 @@ func (c *check) strangers(ctx context.Context) error {
 	for _, n := range c.data.rows {
 		sum += n
 	}
-	if c.ledger == nil || sum == c.report.Totals.Exported {
+	if c.ledger == nil || c.data.odd || sum == c.report.Totals.Exported {
 		return nil
 	}
 	known := map[inputKey]bool{}
@@ -388,12 +377,12 @@ func (c *check) strangers(ctx context.Context) error {
 	if len(c.data.rows) == 0 {
 		return nil
 	}
-	published, _, err := export.Contents(c.o.Dataset)
+	published, _, err := export.Contents(ctx, c.o.dataset())
 	if err != nil {
 		return err
 	}
 	for _, rel := range published {
-		p, err := export.ReadPublished(c.o.Dataset, rel)
+		p, err := export.ReadPublished(ctx, c.o.dataset(), rel)
 		if err != nil {
 			continue // it was reported
 		}
@@ -409,15 +398,7 @@ func (c *check) strangers(ctx context.Context) error {
 
 // rejects is the path of the unusable records of a file, in findings.
 func (d *deviceCheck) rejects(row ledger.Row) string {
-	return d.rel(filepath.Join(d.o.Quarantine, export.RejectsName(row.Device, row.SHA256)))
-}
-
-// rel is a path in findings.
-func (c *check) rel(at string) string {
-	if r, err := filepath.Rel(c.o.Data, at); err == nil && !strings.HasPrefix(r, "..") {
-		return filepath.ToSlash(r)
-	}
-	return at
+	return path.Join(d.o.Quarantine, export.RejectsName(row.Device, row.SHA256))
 }
 
 // removed tells whether an exported file may be gone from the archive.
@@ -453,8 +434,8 @@ func (d *deviceCheck) days(clean bool) {
 		if h := d.o.Hooks.OnDay; h != nil {
 			h(Day{Device: d.device, Day: day, Totals: *t})
 		}
-		if clean && !t.Balanced() {
-			d.found(Finding{Kind: Contradiction, File: path.Join("devices", pull.DirName(d.device)), Device: d.device,
+		if clean && !d.data.odd && !t.Balanced() {
+			d.found(Finding{Kind: Contradiction, File: pull.SealedPath(d.device), Device: d.device,
 				What: fmt.Sprintf("the files and records of %s do not add up: %+v", day, *t), Do: doRebuild})
 		}
 	}
@@ -479,8 +460,3 @@ func orNone(s string) string {
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
-
-// escapeGlob takes the meaning off the special characters of filepath.Match.
-func escapeGlob(s string) string {
-	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(s)
-}

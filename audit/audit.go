@@ -12,7 +12,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,6 +21,8 @@ import (
 	"strings"
 	"time"
 
+	"acctpull/internal/depot"
+	"acctpull/internal/durable"
 	"acctpull/ledger"
 )
 
@@ -64,29 +66,33 @@ type Content struct {
 // Options say what is checked. Data, Dataset, Quarantine, Ledger and Read are
 // required.
 type Options struct {
-	// Data is the data directory. Dataset and Quarantine are directories of
-	// their own, because `acctpull export` has them elsewhere.
-	Data, Dataset, Quarantine string
+	// Data is where the finished files are that paths of the ledger name.
+	// Dataset and Quarantine are paths in it, because acctpull export has
+	// them elsewhere than pull; "" is all of Data.
+	Data                depot.Depot
+	Dataset, Quarantine string
 	// Ledger is what ledger.Open takes: the path of a file, or an address.
-	Ledger string
-	// Read reads the accounting file at path to its end. An error says that
-	// it is not whole, unless it comes from the operating system or ctx. It
-	// is called from several goroutines.
-	Read func(ctx context.Context, device, path string) (Content, error)
+	// Lock is the lock file of whoever works with it, "" if there is none.
+	Ledger, Lock string
+	// Read reads an accounting file of a device to its end. An error says
+	// that it is not whole, unless it comes from the operating system or
+	// ctx. It is called from several goroutines.
+	Read func(ctx context.Context, device, name string, src io.Reader) (Content, error)
 	// Workers is how many files are read at a time; 0 is one for each CPU.
 	Workers int
 	// RemovedBefore tells that exported files whose names say that they were
 	// made before it may have been removed from the archive. Zero: none.
 	RemovedBefore time.Time
 	// Waits are the pauses before what may be a change under way is looked at
-	// again; after the last it is believed. Nil means DefaultWaits.
+	// again; after the last it is believed. Nil means DefaultWaits, or a short
+	// one if nobody holds the data directory.
 	Waits []time.Duration
 	Hooks Hooks
 }
 
 // DefaultWaits give a running service the time to record what it published.
 func DefaultWaits() []time.Duration {
-	return []time.Duration{500 * time.Millisecond, 3 * time.Second, 10 * time.Second}
+	return []time.Duration{200 * time.Millisecond, 3 * time.Second, 10 * time.Second}
 }
 
 // Hooks are told what happens, one call at a time. Each may be nil.
@@ -184,6 +190,9 @@ func Check(ctx context.Context, o Options) (*Report, error) {
 	}
 	if o.Waits == nil {
 		o.Waits = DefaultWaits()
+		if held, known := durable.Held(o.Lock); o.Lock != "" && known && !held {
+			o.Waits = o.Waits[:1]
+		}
 	}
 	c := &check{o: o, report: &Report{}}
 	err := c.run(ctx)
@@ -236,7 +245,7 @@ func (c *check) openLedger(ctx context.Context) error {
 	if !strings.Contains(where, "://") {
 		name = filepath.Base(where)
 		if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) {
-			return c.noLedger()
+			return c.noLedger(ctx)
 		}
 		whole, err := c.checkLedgerFile(ctx, where, name)
 		if err != nil || !whole {
@@ -265,13 +274,13 @@ const (
 )
 
 // noLedger is a finding beside files that a ledger would know.
-func (c *check) noLedger() error {
-	some, err := c.something()
+func (c *check) noLedger(ctx context.Context) error {
+	some, err := c.something(ctx)
 	if err != nil {
 		return err
 	}
 	if !some {
-		return fmt.Errorf("%w in %s", ErrNothing, c.o.Data)
+		return ErrNothing
 	}
 	c.found(Finding{Kind: Missing, File: filepath.Base(c.o.Ledger), What: "archive or dataset have files, and there is no ledger", Do: doRebuild})
 	return nil

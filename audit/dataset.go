@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -29,7 +28,7 @@ func keyOf(device, sum string) inputKey {
 type dataset struct {
 	read map[string]bool    // files whose sources are in rows
 	rows map[inputKey]int64 // by input, over all files
-	open map[string]bool    // batches that are planned and not finished; nil if not asked yet
+	odd  bool               // a file of it is not right, so the sums say nothing
 }
 
 // doDataset is the advice for a dataset file that cannot be trusted.
@@ -39,7 +38,7 @@ const doDataset = "restore the file from a copy; or keep it aside, remove it, ma
 // what its footer says about inputs.
 func (c *check) checkDataset(ctx context.Context) error {
 	c.data = &dataset{read: map[string]bool{}, rows: map[inputKey]int64{}}
-	if err := export.CheckCatalog(c.o.Dataset); err != nil {
+	if err := export.CheckCatalog(ctx, c.o.dataset()); err != nil {
 		if ofMachine(ctx, err) {
 			return err
 		}
@@ -47,23 +46,18 @@ func (c *check) checkDataset(ctx context.Context) error {
 	}
 	fs, err := c.settle(ctx, func(only map[string]bool) ([]Finding, error) { return c.datasetPass(ctx, only) })
 	c.found(fs...)
+	c.data.odd = len(fs) > 0
 	c.report.Outputs = len(c.data.read)
 	return err
 }
 
 // inDataset is the path of a dataset file in findings.
-func (c *check) inDataset(rel string) string {
-	base, err := filepath.Rel(c.o.Data, c.o.Dataset)
-	if err != nil || strings.HasPrefix(base, "..") {
-		base = c.o.Dataset
-	}
-	return path.Join(filepath.ToSlash(base), rel)
-}
+func (c *check) inDataset(rel string) string { return path.Join(c.o.Dataset, rel) }
 
 // datasetPass lists and compares all files, and reads those that were not read,
 // or are in only.
 func (c *check) datasetPass(ctx context.Context, only map[string]bool) ([]Finding, error) {
-	published, foreign, err := export.Contents(c.o.Dataset)
+	published, foreign, err := export.Contents(ctx, c.o.dataset())
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +79,7 @@ func (c *check) datasetPass(ctx context.Context, only map[string]bool) ([]Findin
 	}
 	todo := slices.DeleteFunc(slices.Clone(published), func(rel string) bool { return c.data.read[rel] && !only[c.inDataset(rel)] })
 	err = parallel(ctx, c.o.Workers, todo, func(ctx context.Context, rel string) error {
-		p, err := export.ReadPublished(c.o.Dataset, rel)
+		p, err := export.ReadPublished(ctx, c.o.dataset(), rel)
 		if err != nil && ofMachine(ctx, err) {
 			return err
 		}
@@ -138,7 +132,7 @@ func (c *check) judgeOutput(rel string, p export.Published, err error, row ledge
 	switch {
 	case known && p.Output.SHA256 != "" && p.Output.SHA256 != row.SHA256:
 		f.What = fmt.Sprintf("its SHA-256 is %s, was %s when it was published", p.Output.SHA256, row.SHA256)
-	case err != nil:
+	case err != nil && (known || c.ledger == nil):
 		f.What = rootOf(err)
 	case c.ledger == nil:
 		return f, false
@@ -170,7 +164,6 @@ func (c *check) withoutOpen(ctx context.Context, found []Finding) ([]Finding, er
 			open[r.Batch[:32]] = true
 		}
 	}
-	c.data.open = open
 	return slices.DeleteFunc(found, func(f Finding) bool {
 		return f.Kind == Unknown && open[strings.TrimSuffix(path.Base(f.File), ".parquet")]
 	}), nil

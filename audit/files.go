@@ -5,11 +5,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 
-	"acctpull/internal/durable"
+	"acctpull/internal/depot"
 )
 
 // parallel calls f for every item, Workers at a time, and stops at the first
@@ -41,13 +43,32 @@ feed:
 	return context.Cause(ctx)
 }
 
-// sum reads a file of the data directory back from the disk.
-func (c *check) sum(rel string) (string, int64, error) {
-	sum, n, err := durable.Sum(c.path(rel))
-	return sum, n, err
+// read reads a file back from the medium, and then as an accounting file.
+func (c *check) read(ctx context.Context, device, rel string) (f file, bytes int64, err error) {
+	if f.sum, bytes, err = c.o.Data.Sum(ctx, rel); err != nil {
+		return f, bytes, err
+	}
+	src, err := c.o.Data.Open(ctx, rel)
+	if err != nil {
+		return f, bytes, err
+	}
+	f.content, f.err = c.o.Read(ctx, device, nameOf(rel), src)
+	if err = src.Close(); err == nil && f.err != nil && ofMachine(ctx, f.err) {
+		err = f.err
+	}
+	return f, bytes, err
 }
 
-func (c *check) path(rel string) string { return filepath.Join(c.o.Data, filepath.FromSlash(rel)) }
+// dataset and quarantine are the parts of the data.
+func (o *Options) dataset() depot.Depot    { return part(o.Data, o.Dataset) }
+func (o *Options) quarantine() depot.Depot { return part(o.Data, o.Quarantine) }
+
+func part(d depot.Depot, dir string) depot.Depot {
+	if dir == "" {
+		return d
+	}
+	return depot.Sub(d, dir)
+}
 
 // ofMachine reports whether an error says something about this machine or the
 // end of the check, and nothing about what a file holds. A file that is gone and
@@ -71,39 +92,40 @@ func (c *check) progress(bytes int64) {
 }
 
 // something tells whether there is any file that a ledger would know.
-func (c *check) something() (some bool, err error) {
-	errSome := errors.New("some")
-	for _, dir := range []string{filepath.Join(c.o.Data, "devices"), c.o.Quarantine, c.o.Dataset} {
-		err := filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
-				return nil
-			case err != nil:
-				return err
-			case d.Type().IsRegular() && !durable.IsTemp(d.Name()):
-				return errSome
+func (c *check) something(ctx context.Context) (bool, error) {
+	for _, dir := range []string{"devices", c.o.Quarantine, c.o.Dataset} {
+		for e, err := range c.o.Data.List(ctx, dir) {
+			if err != nil {
+				return false, err
 			}
-			return nil
-		})
-		if err != nil {
-			return errors.Is(err, errSome), ignore(err, errSome)
+			if base := path.Base(e.Path); base != "lock" && !strings.HasPrefix(base, "ledger.db") {
+				return true, nil
+			}
 		}
 	}
 	return false, nil
 }
 
-func ignore(err, what error) error {
-	if errors.Is(err, what) {
-		return nil
+// modified is the modification time of a file in Unix seconds, which is that of
+// the device; 0 if the depot keeps none.
+func (c *check) modified(rel string) (int64, error) {
+	dir, ok := c.o.Data.(*depot.Dir)
+	if !ok {
+		return 0, nil
 	}
-	return err
-}
-
-// modified is the modification time of a file in Unix seconds.
-func modified(path string) (int64, error) {
-	st, err := os.Stat(path)
+	st, err := os.Stat(filepath.Join(dir.Root(), filepath.FromSlash(rel)))
 	if err != nil {
 		return 0, err
 	}
 	return max(st.ModTime().Unix(), 0), nil
+}
+
+// nameOf is the name that a file has on the device: in quarantine the first
+// digits of its hash follow.
+func nameOf(rel string) string {
+	name := path.Base(rel)
+	if strings.HasPrefix(rel, "quarantine/") {
+		name, _, _ = cutLast(name, "-")
+	}
+	return name
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -16,7 +15,6 @@ import (
 	"acctpull/export"
 	"acctpull/ledger"
 	"acctpull/pull"
-	"acctpull/rollover"
 )
 
 // Rebuilt is what a Rebuild found.
@@ -49,8 +47,8 @@ var ErrIncomplete = errors.New("a batch of the dataset is incomplete, and files 
 // files that have their modification time from the device).
 func Rebuild(ctx context.Context, o Options, to *ledger.Ledger, now time.Time, setAside func(outputs []string) error) (Rebuilt, error) {
 	var res Rebuilt
-	batches, err := export.Sources(o.Dataset)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	batches, err := export.Sources(ctx, o.dataset())
+	if err != nil {
 		return res, err
 	}
 	r := &rebuild{check: &check{o: o, report: &Report{}}, to: to, now: now, res: &res, exported: map[inputKey]export.Source{}}
@@ -79,9 +77,9 @@ type rebuild struct {
 	to       *ledger.Ledger
 	now      time.Time
 	res      *Rebuilt
-	archive  []found                     // files of all devices
-	there    map[inputKey]bool           // contents of the archive
-	exported map[inputKey]export.Source  // by input, over all outputs
+	archive  []found                    // files of all devices
+	there    map[inputKey]bool          // contents of the archive
+	exported map[inputKey]export.Source // by input, over all outputs
 }
 
 // found is a file of the archive.
@@ -94,19 +92,12 @@ type found struct {
 
 // readArchive reads all closed files.
 func (r *rebuild) readArchive(ctx context.Context) error {
-	devices, err := pull.Devices(r.o.Data)
-	if err != nil {
-		return err
-	}
-	for _, device := range devices {
-		files, err := pull.Sealed(r.o.Data, device)
+	for e, err := range r.o.Data.List(ctx, "devices") {
 		if err != nil {
 			return err
 		}
-		for _, rel := range files {
-			if n, err := rollover.ParseName(path.Base(rel)); err == nil && n.Prefix == rollover.Act {
-				r.archive = append(r.archive, found{device: device, rel: rel})
-			}
+		if device, _, ok := pull.ParseSealed(e.Path); ok {
+			r.archive = append(r.archive, found{device: device, rel: e.Path})
 		}
 	}
 	var mu sync.Mutex
@@ -116,18 +107,16 @@ func (r *rebuild) readArchive(ctx context.Context) error {
 		at[i] = &r.archive[i]
 	}
 	return parallel(ctx, r.o.Workers, at, func(ctx context.Context, f *found) error {
-		var err error
-		if f.sum, f.size, err = r.sum(f.rel); err != nil {
+		got, size, err := r.read(ctx, f.device, f.rel)
+		if err != nil {
 			return err
 		}
-		if f.mtime, err = modified(r.path(f.rel)); err != nil {
+		if f.mtime, err = r.modified(f.rel); err != nil {
 			return err
 		}
-		if _, err := r.o.Read(ctx, f.device, r.path(f.rel)); err != nil {
-			if ofMachine(ctx, err) {
-				return err
-			}
-			f.bad = oneLine(err)
+		f.sum, f.size = got.sum, size
+		if got.err != nil {
+			f.bad = oneLine(got.err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -166,8 +155,8 @@ func (r *rebuild) sort(ctx context.Context, batches []export.PublishedBatch) (ou
 	for i := range outputs {
 		at[i] = &outputs[i]
 	}
-	err = parallel(ctx, r.o.Workers, at, func(_ context.Context, o *ledger.Output) error {
-		p, err := export.ReadPublished(r.o.Dataset, o.Path)
+	err = parallel(ctx, r.o.Workers, at, func(ctx context.Context, o *ledger.Output) error {
+		p, err := export.ReadPublished(ctx, r.o.dataset(), o.Path)
 		o.SHA256 = p.Output.SHA256
 		return err
 	})
@@ -176,7 +165,7 @@ func (r *rebuild) sort(ctx context.Context, batches []export.PublishedBatch) (ou
 
 // write imports everything.
 func (r *rebuild) write(ctx context.Context, outputs []ledger.Output) error {
-	rows, err := r.rows()
+	rows, err := r.rows(ctx)
 	if err != nil {
 		return err
 	}
@@ -194,9 +183,9 @@ func (r *rebuild) write(ctx context.Context, outputs []ledger.Output) error {
 
 // rows makes the rows of all files. Of several names for one content the one
 // that stands in the dataset comes first.
-func (r *rebuild) rows() ([]ledger.Row, error) {
+func (r *rebuild) rows(ctx context.Context) ([]ledger.Row, error) {
 	var rows []ledger.Row
-	notes, err := r.quarantine()
+	notes, err := r.quarantined(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -267,19 +256,15 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// quarantine makes the rows of the files in quarantine, from their notes.
-func (r *rebuild) quarantine() ([]ledger.Row, error) {
-	devices, err := pull.QuarantineDevices(r.o.Data)
+// quarantined makes the rows of the files in quarantine, from their notes.
+func (r *rebuild) quarantined(ctx context.Context) ([]ledger.Row, error) {
+	devices, err := pull.KeptDevices(ctx, r.o.Data)
 	if err != nil {
 		return nil, err
 	}
 	var rows []ledger.Row
 	for _, device := range devices {
-		files, err := pull.Isolated(r.o.Data, device)
-		if err != nil {
-			return nil, err
-		}
-		notes, err := pull.Notes(r.o.Data, device)
+		files, notes, err := pull.Isolated(ctx, r.o.Data, device)
 		if err != nil {
 			return nil, err
 		}
@@ -288,7 +273,7 @@ func (r *rebuild) quarantine() ([]ledger.Row, error) {
 		}
 		slices.Sort(files)
 		for _, rel := range slices.Compact(files) {
-			row, ok, err := r.isolated(device, rel)
+			row, ok, err := r.isolated(ctx, device, rel)
 			if err != nil {
 				return nil, err
 			}
@@ -302,12 +287,12 @@ func (r *rebuild) quarantine() ([]ledger.Row, error) {
 
 // isolated makes the row of one file in quarantine. Without a whole note its
 // name has to do; a note that cannot be read and is about nothing is left alone.
-func (r *rebuild) isolated(device, rel string) (row ledger.Row, ok bool, err error) {
-	n, err := pull.ReadNote(filepath.Join(r.o.Data, filepath.FromSlash(pull.NotePath(rel))))
+func (r *rebuild) isolated(ctx context.Context, device, rel string) (row ledger.Row, ok bool, err error) {
+	n, err := pull.ReadNote(ctx, r.o.Data, pull.NotePath(rel))
 	if err == nil && n.Device == device {
 		return ledger.Row{Key: n.Key, State: ledger.Quarantined, Stored: rel, Reason: n.Reason}, true, nil
 	}
-	_, size, err := r.sum(rel)
+	_, size, err := r.o.Data.Sum(ctx, rel)
 	if errors.Is(err, fs.ErrNotExist) {
 		return row, false, nil
 	}

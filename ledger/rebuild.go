@@ -8,6 +8,10 @@ import (
 	"time"
 )
 
+// RebuiltPath is the Key.Path of a file that was found in the archive by a
+// rebuild: nobody knows any more what the device called its directory.
+const RebuiltPath = "rebuilt:"
+
 // Import rebuilds a ledger from what the archive, the quarantine and the
 // dataset hold: rows is one Row for every file found, outputs every published
 // file. Of a Row it takes the Key, State, SHA256, Stored, Records, Reason and Facts;

@@ -95,11 +95,8 @@ func DeviceName(dir string) (string, error) {
 }
 
 // Devices returns the names of the devices that have a directory in the archive.
-func Devices(data string) ([]string, error) { return devicesIn(filepath.Join(data, devicesDir)) }
-
-// devicesIn returns the devices that have a directory in dir.
-func devicesIn(dir string) ([]string, error) {
-	dirs, err := os.ReadDir(dir)
+func Devices(data string) ([]string, error) {
+	dirs, err := os.ReadDir(filepath.Join(data, devicesDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -199,13 +196,13 @@ func (a *archive) place(ctx context.Context, files []depot.File, second func(i i
 
 // isolate moves a file that cannot be trusted to the quarantine, with the reason
 // beside it, and makes both durable.
-func (a *archive) isolate(ctx context.Context, local, name, sum string, size int64, reason string) (stored string, err error) {
+func (a *archive) isolate(ctx context.Context, local, name, sum string, size int64, reason Note) (stored string, err error) {
 	at := quarantineDir + "/" + DirName(a.device) + "/" + name + "-"
 	files := []depot.File{{Path: at + sum[:8], Local: local, SHA256: sum, Size: size}}
 	if _, err := a.place(ctx, files, func(int) string { return at + sum }); err != nil {
 		return "", err
 	}
-	return files[0].Path, a.depot.Replace(ctx, files[0].Path+reasonSuffix, noteDigest.Append([]byte(reason)))
+	return files[0].Path, WriteNote(ctx, a.depot, files[0].Path, reason)
 }
 
 // checkSpace returns ErrSpace if a file system has less free than it should.

@@ -176,8 +176,8 @@ func tryAgain(now time.Time, c ledger.Claim) time.Time {
 }
 
 // note is the text beside a file in quarantine.
-func (r *run) note(k ledger.Key, sum, reason string) string {
-	return Note{Key: k, SHA256: sum, Reason: reason, Since: r.o.Now()}.text()
+func (r *run) note(k ledger.Key, sum, reason string) Note {
+	return Note{Key: k, SHA256: sum, Reason: reason, Since: r.o.Now()}
 }
 
 // discard closes what arrived, and removes the temporary files that were not

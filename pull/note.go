@@ -1,17 +1,17 @@
 package pull
 
 import (
+	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path"
-	"path/filepath"
+	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
 )
@@ -46,27 +46,41 @@ func (n Note) text() string {
 // maxNote bounds a note that is read: ours are shorter.
 const maxNote = 64 << 10
 
-// ReadNote reads a note and proves it by the digest in its last line; the error
-// then matches durable.ErrDigest.
-func ReadNote(file string) (Note, error) {
-	var n Note
-	fail := func(err error) (Note, error) { return n, &Error{Op: "read note", File: file, Err: err} }
-	if st, err := os.Stat(file); err != nil {
-		return fail(err)
-	} else if st.Size() > maxNote {
-		return fail(fmt.Errorf("%w: it has %d bytes", durable.ErrDigest, st.Size()))
-	}
-	if err := noteDigest.CheckFile(file); err != nil {
-		return fail(err)
-	}
-	text, err := os.ReadFile(file)
+// ReadNote reads the note at a path of a depot and proves it by the digest in
+// its last line; if that is wrong the error matches durable.ErrDigest.
+func ReadNote(ctx context.Context, d depot.Reader, at string) (Note, error) {
+	n, err := readNote(ctx, d, at)
 	if err != nil {
-		return fail(err)
-	}
-	if n, err = parseNote(string(text)); err != nil {
-		return fail(err)
+		return n, &Error{Op: "read note", File: at, Err: err}
 	}
 	return n, nil
+}
+
+func readNote(ctx context.Context, d depot.Reader, at string) (n Note, err error) {
+	if err := depot.CheckDigest(ctx, d, at, noteDigest); err != nil {
+		return n, err
+	}
+	f, err := d.Open(ctx, at)
+	if err != nil {
+		return n, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if f.Size() > maxNote {
+		return n, fmt.Errorf("%w: it has %d bytes", durable.ErrDigest, f.Size())
+	}
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return n, err
+	}
+	return parseNote(string(text))
+}
+
+// WriteNote writes a note beside the file at stored, over an older one.
+func WriteNote(ctx context.Context, d depot.Writer, stored string, n Note) error {
+	if err := d.Replace(ctx, NotePath(stored), noteDigest.Append([]byte(n.text()))); err != nil {
+		return &Error{Op: "write note", Device: n.Device, File: n.Name, Err: err}
+	}
+	return nil
 }
 
 func parseNote(text string) (n Note, err error) {
@@ -106,64 +120,47 @@ func parseNote(text string) (n Note, err error) {
 	return n, err
 }
 
-// Isolated returns the files of a device in quarantine, without their notes, as
-// slash paths relative to the data directory, sorted. Files on their way are
-// left out.
-func Isolated(data, device string) ([]string, error) {
-	return isolated(data, device, func(name string) bool { return !strings.HasSuffix(name, reasonSuffix) })
-}
-
-// Notes returns the notes of a device in quarantine in the same form.
-func Notes(data, device string) ([]string, error) {
-	return isolated(data, device, func(name string) bool { return strings.HasSuffix(name, reasonSuffix) })
-}
-
-func isolated(data, device string, want func(name string) bool) ([]string, error) {
-	dir := path.Join(quarantineDir, DirName(device))
-	entries, err := os.ReadDir(filepath.Join(data, filepath.FromSlash(dir)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	var files []string
-	for _, e := range entries {
-		if !e.IsDir() && !durable.IsTemp(e.Name()) && want(e.Name()) {
-			files = append(files, path.Join(dir, e.Name()))
-		}
-	}
-	return files, err
-}
-
-// QuarantineDevices returns the names of the devices that have a directory in
-// the quarantine, sorted by directory.
-func QuarantineDevices(data string) ([]string, error) {
-	return devicesIn(filepath.Join(data, quarantineDir))
-}
-
-// Sealed returns the files that lie where closed files of a device belong, as
-// slash paths relative to the data directory, sorted. Files on their way are
-// left out; what else does not belong there is in it.
-func Sealed(data, device string) ([]string, error) {
-	dirs, err := SealedDirs(data, device)
-	if err != nil {
-		return nil, err
-	}
-	var files []string
-	for _, dir := range dirs {
-		entries, err := os.ReadDir(dir)
+// Isolated returns the files of a device in quarantine and their notes, as paths
+// of the depot, sorted. A note may be there without its file, and the other way
+// round.
+func Isolated(ctx context.Context, d depot.Reader, device string) (files, notes []string, err error) {
+	for e, err := range d.List(ctx, quarantineDir+"/"+DirName(device)) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		rel, err := filepath.Rel(data, dir)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			if e.IsDir() || durable.IsTemp(e.Name()) {
-				continue
-			}
-			files = append(files, path.Join(filepath.ToSlash(rel), e.Name()))
+		if strings.HasSuffix(e.Path, reasonSuffix) {
+			notes = append(notes, e.Path)
+		} else {
+			files = append(files, e.Path)
 		}
 	}
 	slices.Sort(files)
-	return files, nil
+	slices.Sort(notes)
+	return files, notes, nil
+}
+
+// IsolatedPath is where a file in quarantine lies.
+func IsolatedPath(device, name, sha256 string) string {
+	return quarantineDir + "/" + DirName(device) + "/" + name + "-" + sha256[:8]
+}
+
+// KeptDevices returns the names of the devices that have a file in the archive or in
+// quarantine, sorted.
+func KeptDevices(ctx context.Context, d depot.Reader) ([]string, error) {
+	all := map[string]bool{}
+	for _, dir := range []string{devicesDir, quarantineDir} {
+		for e, err := range d.List(ctx, dir) {
+			if err != nil {
+				return nil, err
+			}
+			parts := strings.SplitN(e.Path, "/", 3)
+			if len(parts) < 3 || dir == devicesDir && !strings.HasPrefix(parts[2], sealedDir+"/") {
+				continue
+			}
+			if device, err := DeviceName(parts[1]); err == nil {
+				all[device] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(all)), nil
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"sync"
 	"syscall"
+	"time"
 
 	"acctpull/internal/durable"
 )
@@ -128,11 +129,25 @@ func (d *download) finish() error {
 	return nil
 }
 
+// keepTime gives a file the modification time that the device lists, as scp -p
+// does: a ledger that is made anew recognises it by that. Without one it keeps
+// its own.
+func keepTime(path string, mtime int64) error {
+	if mtime == 0 {
+		return nil
+	}
+	t := time.Unix(mtime, 0)
+	return os.Chtimes(path, t, t)
+}
+
 // settle makes the file durable and verifies what the disk gives back.
 func (d *download) settle() {
 	a := &arrival{entry: d.entry, file: d.file}
 	a.sum = hexSum([sha256.Size]byte(d.hash.Sum(nil)))
-	err := d.file.Seal()
+	err := keepTime(d.file.Path(), d.entry.mtime)
+	if err == nil {
+		err = d.file.Seal()
+	}
 	if err == nil {
 		err = dropCache(d.file.Path())
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"acctpull/audit"
+	"acctpull/internal/depot"
 	"acctpull/record"
 )
 
@@ -59,9 +61,12 @@ other acctpull may be running for that.`,
 
 // place is a directory of ours on which a command works without holding it.
 type place struct {
-	data, dataset, quarantine, ledger string
-	reading                           record.ReaderOptions
-	of                                readerOf // nil: reading holds for all devices
+	data                string // local directory
+	depot               depot.Depot
+	dataset, quarantine string // in the depot
+	ledger, lock        string
+	reading             record.ReaderOptions
+	of                  readerOf // nil: reading holds for all devices
 }
 
 // findPlace turns -c or --data into a place.
@@ -89,10 +94,12 @@ func (a *app) findPlace(config, data string, flags readFlags) (place, error) {
 	if !st.IsDir() {
 		return p, usagef("", "%s is not a directory", data)
 	}
-	p.data, p.dataset, p.quarantine, p.ledger = data, filepath.Join(data, "dataset"), filepath.Join(data, "quarantine"), filepath.Join(data, "ledger.db")
-	if state := filepath.Join(data, ".acctpull"); isDir(state) && !isDir(filepath.Join(data, "devices")) {
-		p.dataset, p.quarantine, p.ledger = data, filepath.Join(state, "quarantine"), filepath.Join(state, "ledger.db")
+	state := data
+	p.data, p.depot, p.dataset, p.quarantine = data, depot.NewDir(data), "dataset", "quarantine"
+	if own := filepath.Join(data, ".acctpull"); isDir(own) && !isDir(filepath.Join(data, "devices")) {
+		state, p.dataset, p.quarantine = own, "", ".acctpull/quarantine"
 	}
+	p.ledger, p.lock = filepath.Join(state, "ledger.db"), filepath.Join(state, "lock")
 	return p, nil
 }
 
@@ -136,7 +143,7 @@ func (a *app) check(ctx context.Context, f checkFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := a.printCheck(report, days, f.days); err != nil {
+	if err := a.printAudit(report, days, f.days); err != nil {
 		return err
 	}
 	if !report.Whole() {
@@ -146,7 +153,7 @@ func (a *app) check(ctx context.Context, f checkFlags) error {
 }
 
 func (a *app) auditOptions(p place, f checkFlags) (audit.Options, error) {
-	o := audit.Options{Data: p.data, Dataset: p.dataset, Quarantine: p.quarantine, Ledger: p.ledger, Read: contents(p.readingOf)}
+	o := audit.Options{Data: p.depot, Dataset: p.dataset, Quarantine: p.quarantine, Ledger: p.ledger, Lock: p.lock, Read: contents(p.readingOf)}
 	if f.removed != "" {
 		t, err := time.Parse(time.DateOnly, f.removed)
 		if err != nil {
@@ -160,24 +167,19 @@ func (a *app) auditOptions(p place, f checkFlags) (audit.Options, error) {
 // contents reads accounting files for a check. What is not whole was refused
 // when it came, so a file that was cut off and taken nevertheless is as it was
 // if its digest is.
-func contents(of func(device string) record.ReaderOptions) func(context.Context, string, string) (audit.Content, error) {
+func contents(of func(device string) record.ReaderOptions) func(ctx context.Context, device, name string, src io.Reader) (audit.Content, error) {
 	var readers sync.Map // of record.ReaderOptions to *sync.Pool
-	return func(ctx context.Context, device, path string) (c audit.Content, err error) {
+	return func(ctx context.Context, device, name string, src io.Reader) (c audit.Content, err error) {
 		o := of(device)
 		o.Salvage = true
 		got, _ := readers.LoadOrStore(readerKey{o.Profile, o.Record, o.Platform}, &sync.Pool{New: func() any { return record.NewReader(o) }})
 		pool := got.(*sync.Pool)
 		r := pool.Get().(*record.Reader)
 		defer pool.Put(r)
-		f, err := os.Open(path)
-		if err != nil {
-			return c, err
-		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-		if src := (&ctxReader{ctx, f}); strings.HasSuffix(path, ".xml") {
-			r.ResetXML(src, filepath.Base(path))
+		if src = (&ctxReader{ctx, src}); strings.HasSuffix(name, ".xml") {
+			r.ResetXML(src, name)
 		} else {
-			r.Reset(src, filepath.Base(path))
+			r.Reset(src, name)
 		}
 		stats, err := r.Verify()
 		c = audit.Content{Records: stats.Records, Refused: stats.BadRecords}
@@ -211,7 +213,7 @@ type checkResult struct {
 	Days    []audit.Day `json:"days,omitempty"`
 }
 
-func (a *app) printCheck(r *audit.Report, days []audit.Day, withDays bool) error {
+func (a *app) printAudit(r *audit.Report, days []audit.Day, withDays bool) error {
 	if a.json {
 		res := checkResult{Whole: r.Whole(), Findings: r.Findings, More: r.More, Sealed: r.Sealed, Totals: r.Totals,
 			Devices: r.Devices, Outputs: r.Outputs, Rows: r.Rows, Files: r.Files, Bytes: r.Bytes, Days: days}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,10 +18,8 @@ import (
 
 	"acctpull/event"
 	"acctpull/export"
-	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
-	"acctpull/pull"
 	"acctpull/record"
 	"acctpull/rollover"
 )
@@ -243,91 +240,28 @@ func (a *app) prepare(ctx context.Context, s *store, rebuild bool, reading recor
 	case found != "" && !rebuild:
 		return &lostLedgerError{path: s.ledger.Path(), found: found, command: "add --rebuild-ledger to this command"}
 	case found != "":
-		return a.rebuild(ctx, s)
+		return a.rebuild(ctx, s, reading)
 	}
 	return nil
 }
 
-// rebuild fills an empty ledger from the dataset, whose files name their
-// sources, and from the archive.
-func (a *app) rebuild(ctx context.Context, s *store) error {
-	dataset := s.part(s.dataset)
-	batches, err := export.Sources(ctx, dataset)
+// rebuild makes the ledger of a store that is held anew and opens it.
+func (a *app) rebuild(ctx context.Context, s *store, reading record.ReaderOptions) error {
+	path := s.ledger.Path()
+	if err := s.ledger.Close(); err != nil {
+		return err
+	}
+	p := place{data: s.root, depot: s.depot, dataset: s.path(s.dataset), quarantine: s.path(s.quarantine),
+		ledger: path, lock: filepath.Join(filepath.Dir(path), "lock"), reading: reading}
+	o, err := a.auditOptions(p, checkFlags{})
+	if err == nil {
+		err = a.rebuildHeld(ctx, p, o)
+	}
 	if err != nil {
 		return err
 	}
-	var outputs []ledger.Output
-	rows := map[[2]string]ledger.Row{} // by device and SHA-256
-	for _, b := range batches {
-		if len(b.Missing) > 0 {
-			// Cut off while it was published: its sources are exported anew,
-			// so what is there must go first.
-			if err := removeOutputs(ctx, dataset, b.Outputs); err != nil {
-				return err
-			}
-			for _, src := range b.Sources {
-				fmt.Fprintf(a.stderr, "acctpull: %s of %s was published in part only; it has to be exported again\n", safe(src.Name), safe(src.Device))
-			}
-			continue
-		}
-		for _, o := range b.Outputs {
-			if o.SHA256, _, err = dataset.Sum(ctx, o.Path); err != nil {
-				return err
-			}
-			outputs = append(outputs, o)
-		}
-		for _, src := range b.Sources {
-			rows[[2]string{src.Device, src.SHA256}] = ledger.Row{
-				Key:   ledger.Key{Device: src.Device, Path: "sha256:" + src.SHA256, Name: src.Name},
-				State: ledger.Exported, SHA256: src.SHA256, Stored: src.Name, Records: src.Records,
-			}
-		}
-	}
-	if err := archived(ctx, s.depot, rows); err != nil {
-		return err
-	}
-	all := slices.SortedFunc(maps.Values(rows), func(x, y ledger.Row) int {
-		return strings.Compare(x.Device+"\x00"+x.Name+"\x00"+x.SHA256, y.Device+"\x00"+y.Name+"\x00"+y.SHA256)
-	})
-	if err := s.ledger.Import(ctx, a.pace.clock.Now(), all, outputs); err != nil {
-		return err
-	}
-	fmt.Fprintf(a.stderr, "acctpull: ledger rebuilt: %d files, %d outputs\n", len(all), len(outputs))
-	return nil
-}
-
-// archived adds every file of the archive to rows.
-func archived(ctx context.Context, d depot.Reader, rows map[[2]string]ledger.Row) error {
-	for e, err := range d.List(ctx, "devices") {
-		if err != nil {
-			return err
-		}
-		device, name, ok := pull.ParseSealed(e.Path)
-		if !ok {
-			continue
-		}
-		sum, size, err := d.Sum(ctx, e.Path)
-		if err != nil {
-			return err
-		}
-		row, ok := rows[[2]string{device, sum}]
-		if !ok {
-			row = ledger.Row{State: ledger.Stored, SHA256: sum}
-		}
-		row.Key = ledger.Key{Device: device, Path: "sha256:" + sum, Name: name.String(), Size: size}
-		row.Stored = e.Path
-		rows[[2]string{device, sum}] = row
-	}
-	return nil
-}
-
-func removeOutputs(ctx context.Context, dataset depot.Writer, outputs []ledger.Output) error {
-	for _, o := range outputs {
-		if err := dataset.Remove(ctx, o.Path); err != nil {
-			return err
-		}
-	}
-	return nil
+	s.ledger, err = ledger.Open(ctx, path)
+	return err
 }
 
 // keeps tells whether a file below an archive or a dataset is the work of an

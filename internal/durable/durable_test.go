@@ -426,3 +426,23 @@ func TestLockDiesWithItsProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestHeld(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	is := func(want bool) {
+		t.Helper()
+		if held, known := Held(path); known && held != want {
+			t.Errorf("held: %t, want %t", held, want)
+		}
+	}
+	is(false)
+	l, err := AcquireLock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	is(true)
+	if err := l.Release(); err != nil {
+		t.Fatal(err)
+	}
+	is(false)
+}

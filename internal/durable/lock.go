@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -146,4 +147,18 @@ func readPID(f *os.File) int {
 		return 0
 	}
 	return pid
+}
+
+// Held tells whether some process of this machine holds the lock file at path,
+// without touching the lock. known is false where the system does not tell.
+// Processes of other machines, and of other PID namespaces, are not seen.
+func Held(path string) (held, known bool) {
+	st, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, true
+	}
+	if err != nil {
+		return false, false
+	}
+	return heldInode(st)
 }
