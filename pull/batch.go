@@ -112,7 +112,14 @@ func (b *batch) store(ctx context.Context, good []work) error {
 		a := b.r.arrived[w.entry.name]
 		finished[i] = depot.File{Path: w.entry.name, Local: a.file.Path(), SHA256: a.sum, Size: a.file.Size()}
 	}
+	names := make([]ledger.Key, len(good))
+	for i, w := range good {
+		names[i] = w.claim.Key
+	}
 	other, err := b.archive.publish(ctx, finished)
+	if err != nil && b.remote() {
+		err = errors.Join(err, b.hold(finished, names))
+	}
 	if err != nil {
 		return &localError{&Error{Op: "store", Device: b.device, Err: err}}
 	}
@@ -121,12 +128,19 @@ func (b *batch) store(ctx context.Context, good []work) error {
 	for i, w := range good {
 		d := finished[i]
 		items[i] = ledger.StoreItem{Claim: w.claim, SHA256: d.SHA256, Stored: d.Path}
-		files[i] = File{Key: w.claim.Key, Outcome: Stored, SHA256: d.SHA256, Stored: d.Path, Records: b.r.arrived[w.entry.name].records}
-		if other[i] {
-			files[i].Warning = "other content under a name that is already taken; both are kept"
-		}
+		files[i] = b.storedFile(w.claim.Key, d, other[i], b.r.arrived[w.entry.name].records)
 	}
 	return b.record(ctx, items, files)
+}
+
+// storedFile is a published file as the result tells of it; other is that its
+// name was taken.
+func (b *batch) storedFile(k ledger.Key, d depot.File, other bool, records int64) File {
+	f := File{Key: k, Outcome: Stored, SHA256: d.SHA256, Stored: d.Path, Records: records}
+	if other {
+		f.Warning = "other content under a name that is already taken; both are kept"
+	}
+	return f
 }
 
 // record tells the ledger of files that are durable under their names.

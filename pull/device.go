@@ -32,6 +32,7 @@ type run struct {
 	listed  bool // Known and Busy are those of the first listing
 	settled map[ledger.Key]File
 	failed  map[ledger.Key]string
+	held    map[ledger.Key]string // what is in the spool and why it is still there
 }
 
 // Device pulls one device: it lists the directory, asks the ledger which files
@@ -93,6 +94,7 @@ func newRun(o Options, t Target) (*run, error) {
 		result:  Result{Device: t.Device, Target: t.String(), Transport: or(t.Transport, Auto)},
 		settled: make(map[ledger.Key]File),
 		failed:  make(map[ledger.Key]string),
+		held:    make(map[ledger.Key]string),
 	}, nil
 }
 
@@ -126,6 +128,9 @@ func (r *run) run(ctx context.Context) error {
 	// What this owner still holds was left by a process that died.
 	if _, err := r.o.Ledger.ReleaseOwner(ctx, r.owner); err != nil {
 		return r.fail("pull", err)
+	}
+	if err := r.resume(ctx); err != nil {
+		return errors.Join(r.fail("resume", err), r.release(ctx))
 	}
 	for attempt := 1; ; attempt++ {
 		r.result.Attempts = attempt
@@ -350,6 +355,8 @@ func (r *run) claim(ctx context.Context, l listing) ([]work, error) {
 		switch {
 		case c.Path != r.path:
 			err = r.giveBack(ctx, c, "")
+		case r.held[c.Key] != "":
+			err = r.giveBack(ctx, c, "fetched, and waits for the store: "+r.held[c.Key])
 		case listed && r.key(e) == c.Key:
 			mine++
 			if e.size > r.limits.FileSize {
