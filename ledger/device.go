@@ -108,16 +108,21 @@ func (t *transaction) saveDevice(x deviceRow) error {
 	return err
 }
 
-// claimedDevice reads the row of a claim that still holds.
+// claimedDevice reads the row of a claim that still holds. With ErrLeaseLost it
+// returns the row as it is.
 func (t *transaction) claimedDevice(c DeviceClaim) (deviceRow, error) {
 	rows, err := t.devices(deviceByName, c.Device)
 	if err != nil {
 		return deviceRow{}, err
 	}
-	if len(rows) != 1 || rows[0].owner != c.Owner || c.Owner == "" || rows[0].attempt != int64(c.Attempt) {
-		return deviceRow{}, about(Key{Device: c.Device}, ErrLeaseLost)
+	var x deviceRow
+	if len(rows) == 1 {
+		x = rows[0]
 	}
-	return rows[0], nil
+	if x.owner != c.Owner || c.Owner == "" || x.attempt != int64(c.Attempt) {
+		return x, about(Key{Device: c.Device}, ErrLeaseLost)
+	}
+	return x, nil
 }
 
 // TakeDevice gives the owner the right to visit a device until now+lease. seen is
@@ -138,6 +143,7 @@ func (l *Ledger) TakeDevice(ctx context.Context, now time.Time, device, owner st
 	if device == "" || hasControl(device) || checkText(device) != nil || checkText(site) != nil {
 		return c, s, false, l.fail(op, fmt.Errorf("the device %s at site %s has no usable name", quote(device), quote(site)))
 	}
+	tried := int64(0) // the attempt that an earlier run of the transaction wrote
 	err = l.write(ctx, op, func(t *transaction) error {
 		ok = false
 		bound := site != "" && perSite > 0
@@ -150,6 +156,10 @@ func (l *Ledger) TakeDevice(ctx context.Context, now time.Time, device, owner st
 		x, err := t.device(device)
 		if err != nil {
 			return err
+		}
+		if tried != 0 && x.owner == owner && x.attempt == tried {
+			c, ok = DeviceClaim{Device: device, Owner: owner, Attempt: int(x.attempt)}, true
+			return nil
 		}
 		held := x.owner != "" && x.lease >= toMilli(now)
 		if held || x.version > seen {
@@ -169,6 +179,7 @@ func (l *Ledger) TakeDevice(ctx context.Context, now time.Time, device, owner st
 		}
 		s = x.public()
 		x.owner, x.site, x.lease, x.attempt = owner, site, toMilli(now.Add(lease)), x.attempt+1
+		tried = x.attempt
 		c, ok = DeviceClaim{Device: device, Owner: owner, Attempt: int(x.attempt)}, true
 		return t.saveDevice(x)
 	})
@@ -211,7 +222,7 @@ func (l *Ledger) RenewDevices(ctx context.Context, now time.Time, owner string, 
 // the device and what the visits found. It returns the version of the state. A
 // nil state leaves state and version as they are: the visit says nothing about
 // the device. ErrLeaseLost means that somebody else has taken the device, and
-// nothing was recorded.
+// nothing was recorded. Repeating a call that was recorded is harmless.
 func (l *Ledger) FinishDevice(ctx context.Context, now time.Time, c DeviceClaim, state []byte, visits ...Visit) (version int64, err error) {
 	const op = "finish"
 	rows := make([]visitRow, len(visits))
@@ -229,6 +240,10 @@ func (l *Ledger) FinishDevice(ctx context.Context, now time.Time, c DeviceClaim,
 	}
 	err = l.write(ctx, op, func(t *transaction) error {
 		x, err := t.claimedDevice(c)
+		if errors.Is(err, ErrLeaseLost) && x.attempt == int64(c.Attempt) && x.owner == "" && state != nil && x.state == string(state) {
+			version = x.version // it was recorded already
+			return nil
+		}
 		if err != nil {
 			return err
 		}

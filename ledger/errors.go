@@ -21,6 +21,8 @@ var (
 	ErrForeign = errors.New("the file is a database of another program")
 	// ErrNewer: the ledger was written by a newer version.
 	ErrNewer = errors.New("the ledger was written by a newer version of acctpull")
+	// ErrNotDurable: the PostgreSQL server forgets commits in a power cut.
+	ErrNotDurable = errors.New("the server runs with fsync or synchronous_commit off, and forgets in a power cut what it has confirmed")
 	// ErrUnknownFile: the ledger has no row of that key.
 	ErrUnknownFile = errors.New("the ledger does not know the file")
 	// ErrUnknownBatch: there is no such batch.
@@ -33,7 +35,7 @@ var (
 type Error struct {
 	// Op is the verb of the method: "open", "claim", "store" ….
 	Op string
-	// Path is the ledger file.
+	// Path is the ledger file, or its URL without the password.
 	Path string
 	// Device and File name what the call was about, "" if it was about more.
 	Device, File string
@@ -77,21 +79,35 @@ func (e *Error) Hint() string {
 		return "give the path of a ledger made by acctpull, or of a file that does not exist yet"
 	case errors.Is(e.Err, ErrNewer):
 		return "run the version of acctpull that wrote it, or a later one"
+	case errors.Is(e.Err, ErrNotDurable):
+		return "set fsync and synchronous_commit of the server, and of the role, to on"
 	case isCode(e.Err, sqlite3.SQLITE_FULL):
 		return "free space on the file system of the ledger; nothing was recorded, and the work is repeated"
 	case isCode(e.Err, sqlite3.SQLITE_BUSY):
 		return "another process has been writing to the ledger for more than 10 s; look for it before trying again"
 	case isCode(e.Err, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
 		return "make the ledger file and its directory writable for the user who runs acctpull"
+	case pgCode(e.Err) == pgDiskFull:
+		return "free space on the server; nothing was recorded, and the work is repeated"
+	case strings.HasPrefix(pgCode(e.Err), pgLoginClass):
+		return "check the user and the password of the ledger, and pg_hba.conf of the server"
+	case pgCode(e.Err) == pgPrivilege:
+		return "the role needs CREATE on the schema, and owns its tables"
+	case pgCode(e.Err) == pgReadOnly:
+		return "the server is a read only one; give the URL of the primary"
+	case isLost(e.Err):
+		return "check that the PostgreSQL server runs and can be reached; the work is repeated"
 	case e.fatal:
-		return "check the disk and the kernel log, then start again: the ledger is read completely at every start"
+		return "check the disk and the kernel log, then start again; acctpull check reads the whole ledger"
 	}
 	return ""
 }
 
 // IsFatal reports whether err says that this process can no longer know what is
 // on disk: a commit or fsync of the ledger failed, or the ledger is damaged.
-// The process must stop; a new one reads the ledger from the disk.
+// The process must stop; a new one reads the ledger from the disk. On PostgreSQL
+// only damage is fatal: the server knows what is on its disk, and repeating a
+// call whose connection was lost is safe.
 func IsFatal(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.fatal
@@ -109,7 +125,7 @@ func isFatal(err error) bool {
 		return true
 	}
 	var commit *commitError
-	return errors.As(err, &commit) &&
+	return errors.As(err, &commit) && pgCode(err) == "" && !isLost(err) &&
 		!isCode(err, sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY) &&
 		!errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded)
 }
@@ -122,7 +138,7 @@ func isFatal(err error) bool {
 func isDamage(err error) bool {
 	return errors.Is(err, ErrDamaged) ||
 		isCode(err, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR) ||
-		strings.Contains(err.Error(), "sql: Scan error on column")
+		pgDamaged(err) || strings.Contains(err.Error(), "sql: Scan error on column")
 }
 
 // isCode reports whether err comes from SQLite with one of the primary codes.

@@ -33,11 +33,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"net/url"
-	"path/filepath"
 	"sync"
-
-	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 )
 
 // chunk is how many rows one transaction writes in calls that take lists of
@@ -76,65 +72,18 @@ func Open(ctx context.Context, path string) (*Ledger, error) {
 	return l, nil
 }
 
-func open(ctx context.Context, path string) (l *Ledger, err error) {
-	l = &Ledger{path: path, e: sqliteEngine}
+func open(ctx context.Context, where string) (l *Ledger, err error) {
+	l = &Ledger{path: where, e: sqliteEngine}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.close())
 		}
 	}()
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return l, err
+	if isURL(where) {
+		l.e = postgresEngine
+		return l, l.openPostgres(ctx, where)
 	}
-	if err := prepareFile(ctx, abs); err != nil {
-		return l, err
-	}
-	l.file = abs
-	if l.w, err = sql.Open("sqlite", dataSource(abs, writer())); err != nil {
-		return l, err
-	}
-	l.w.SetMaxOpenConns(1)
-	migrated, err := l.migrate(ctx)
-	if err != nil {
-		return l, err
-	}
-	if l.r, err = sql.Open("sqlite", dataSource(abs, reader())); err != nil {
-		return l, err
-	}
-	l.r.SetMaxOpenConns(2)
-	if err := l.st.prepare(ctx, l.e, l.w, l.r); err != nil {
-		return l, err
-	}
-	if migrated {
-		return l, l.verify(ctx)
-	}
-	return l, nil
-}
-
-// writer returns the driver options of the writing connection: WAL with
-// synchronous=FULL makes every commit an fsync, an immediate transaction never
-// has to upgrade its lock, cell_size_check finds damaged pages when they are read.
-func writer() url.Values {
-	return url.Values{
-		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)",
-			"cell_size_check(1)", "trusted_schema(0)", "journal_size_limit(67108864)", "cache_size(-8192)"},
-		"_txlock":   {"immediate"},
-		"_error_rc": {"1"},
-	}
-}
-
-// reader returns the driver options of connections that cannot write.
-func reader() url.Values {
-	return url.Values{
-		"_pragma":   {"busy_timeout(10000)", "query_only(1)", "cell_size_check(1)", "trusted_schema(0)", "cache_size(-4096)"},
-		"_error_rc": {"1"},
-	}
-}
-
-func dataSource(abs string, options url.Values) string {
-	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: options.Encode()}
-	return u.String()
+	return l, l.openSQLite(ctx)
 }
 
 // Close releases the ledger. A second Close does nothing.
@@ -182,23 +131,29 @@ func (l *Ledger) Empty(ctx context.Context) (bool, error) {
 
 // query reads on a connection that cannot write.
 func (l *Ledger) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	if err := l.broken(); err != nil {
-		return nil, err
-	}
-	return l.r.QueryContext(ctx, query, args...)
+	return l.read(ctx, func() (*sql.Rows, error) { return l.r.QueryContext(ctx, query, args...) })
 }
 
 // stmtQuery is query with a prepared statement.
 func (l *Ledger) stmtQuery(ctx context.Context, st *sql.Stmt, args ...any) (*sql.Rows, error) {
+	return l.read(ctx, func() (*sql.Rows, error) { return st.QueryContext(ctx, args...) })
+}
+
+func (l *Ledger) read(ctx context.Context, query func() (*sql.Rows, error)) (rows *sql.Rows, err error) {
 	if err := l.broken(); err != nil {
 		return nil, err
 	}
-	return st.QueryContext(ctx, args...)
+	err = l.again(ctx, func() (err error) {
+		rows, err = query()
+		return err
+	})
+	return rows, err
 }
 
-// write runs f in one immediate transaction and commits it. A commit that fails
+// write runs f in one transaction and commits it. On SQLite a commit that fails
 // leaves it unknown what is on disk, so it is fatal unless SQLite says that it
-// had no room or no lock.
+// had no room or no lock. On PostgreSQL f is run again if another transaction was
+// in its way, or if the connection was lost: f must say the same then.
 func (l *Ledger) write(ctx context.Context, op string, f func(*transaction) error) error {
 	if err := l.broken(); err != nil {
 		return err
@@ -206,28 +161,35 @@ func (l *Ledger) write(ctx context.Context, op string, f func(*transaction) erro
 	if err := l.unseal(); err != nil {
 		return l.fail(op, err)
 	}
-	tx, err := l.w.BeginTx(ctx, nil)
-	if err != nil {
+	if err := l.again(ctx, func() error { return l.writeOnce(ctx, f) }); err != nil {
 		return l.fail(op, err)
 	}
-	// Statements do not get the caller's context: the driver would start a
-	// goroutine for each of them. A cancelled context ends the transaction.
-	t := &transaction{ctx: context.WithoutCancel(ctx), tx: tx, st: &l.st, e: l.e}
+	return nil
+}
+
+func (l *Ledger) writeOnce(ctx context.Context, f func(*transaction) error) error {
+	tx, err := l.w.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	t := &transaction{ctx: ctx, tx: tx, st: &l.st, e: l.e}
+	if !l.e.shared {
+		// The driver would start a goroutine for each statement. A cancelled
+		// context ends the transaction.
+		t.ctx = context.WithoutCancel(ctx)
+	}
 	if err := f(t); err != nil {
-		rb := tx.Rollback()
-		if errors.Is(rb, sql.ErrTxDone) {
-			rb = nil
-		}
+		rb := rollback(tx)
 		if cause := context.Cause(ctx); cause != nil && errors.Is(err, sql.ErrTxDone) {
 			err = cause
 		}
-		return l.fail(op, errors.Join(err, rb))
+		return errors.Join(err, rb)
 	}
 	if err := tx.Commit(); err != nil {
 		if cause := context.Cause(ctx); cause != nil && errors.Is(err, sql.ErrTxDone) {
-			return l.fail(op, cause) // it was rolled back when ctx ended
+			return cause // it was rolled back when ctx ended
 		}
-		return l.fail(op, &commitError{err})
+		return &commitError{err}
 	}
 	return nil
 }

@@ -140,7 +140,8 @@ func free(r Row, now time.Time) bool {
 // Store records that the file of a claim is verified and durable at stored.
 // alias is true if the device delivered the same content before under another
 // key: the row is then an alias and is never exported itself. ErrLeaseLost
-// means that the claim is void and nothing was recorded.
+// means that the claim is void and nothing was recorded. Repeating a call that
+// was recorded is harmless.
 func (l *Ledger) Store(ctx context.Context, now time.Time, c Claim, sha256, stored string) (alias bool, err error) {
 	results, err := l.StoreMany(ctx, now, []StoreItem{{Claim: c, SHA256: sha256, Stored: stored}})
 	if err != nil {
@@ -165,6 +166,7 @@ func (l *Ledger) StoreMany(ctx context.Context, now time.Time, items []StoreItem
 	results := make([]StoreResult, len(items))
 	err := l.write(ctx, op, func(t *transaction) error {
 		for i, it := range items {
+			results[i] = StoreResult{}
 			aliasOf, err := t.store(now, it)
 			if errors.Is(err, ErrLeaseLost) {
 				err, results[i].Err = nil, l.fail(op, err)
@@ -184,6 +186,9 @@ func (l *Ledger) StoreMany(ctx context.Context, now time.Time, items []StoreItem
 
 func (t *transaction) store(now time.Time, it StoreItem) (aliasOf string, err error) {
 	r, err := t.claimed(it.Claim)
+	if done := r.Attempt == it.Claim.Attempt && r.SHA256 == it.SHA256 && r.Stored == it.Stored; done && errors.Is(err, ErrLeaseLost) {
+		return r.AliasOf, nil
+	}
 	if err != nil {
 		return "", err
 	}
@@ -238,6 +243,14 @@ func (l *Ledger) end(ctx context.Context, op string, c Claim, reason string, cha
 	}
 	return l.write(ctx, op, func(t *transaction) error {
 		r, err := t.claimed(c)
+		if errors.Is(err, ErrLeaseLost) && r.Attempt == c.Attempt && r.Owner == "" {
+			// Nobody has claimed the file since: it may have been this call.
+			done := r
+			change(&done)
+			if done.Reason = clean(reason); done == r {
+				return nil
+			}
+		}
 		if err != nil {
 			return err
 		}
@@ -253,6 +266,9 @@ func (l *Ledger) end(ctx context.Context, op string, c Claim, reason string, cha
 func (l *Ledger) Release(ctx context.Context, c Claim, reason string, notBefore time.Time) error {
 	return l.write(ctx, "release", func(t *transaction) error {
 		r, err := t.claimed(c)
+		if errors.Is(err, ErrLeaseLost) && r.State == Discovered && r.Attempt == c.Attempt && r.Owner == "" && c.Attempt > 0 {
+			return nil // it is free: this call was recorded already, or the claim was voided
+		}
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -247,5 +248,52 @@ func testAddLocalMoved(t *testing.T, s store) {
 	}
 	if r := rows(t, l); len(r) != 1 || r[0].Stored != "/new/a" || r[0].State != ledger.Exported {
 		t.Errorf("rows %+v", r)
+	}
+}
+
+// testRepeated: a call whose answer was lost may be made again and says the same.
+func testRepeated(t *testing.T, s store) {
+	l := s()
+	names := []string{"stored", "alias", "bad", "gone", "freed"}
+	var keys []ledger.Key
+	for _, n := range names {
+		keys = append(keys, key("r1", n))
+	}
+	claims := map[string]ledger.Claim{}
+	for _, c := range claim(t, l, "a", keys...) {
+		claims[c.Name] = c
+	}
+	var before []ledger.Row
+	for i := range 3 {
+		if must(l.Store(t.Context(), start, claims["stored"], digest("x"), "x"))(t) {
+			t.Error("alias of itself")
+		}
+		if !must(l.Store(t.Context(), start, claims["alias"], digest("x"), "y"))(t) {
+			t.Error("no alias")
+		}
+		ok(t, l.Quarantine(t.Context(), start, claims["bad"], "q", "bad", time.Time{}))
+		ok(t, l.Lost(t.Context(), start, claims["gone"], "gone"))
+		ok(t, l.Release(t.Context(), claims["freed"], "later", start))
+		if i == 0 {
+			before = rows(t, l)
+		}
+	}
+	if after := rows(t, l); !slices.Equal(before, after) {
+		t.Errorf("rows changed from %+v to %+v", before, after)
+	}
+	// Anything else is not the same call.
+	_, err := l.Store(t.Context(), start, claims["stored"], digest("x"), "z")
+	refused(t, err, ledger.ErrLeaseLost, "stored")
+	refused(t, l.Quarantine(t.Context(), start, claims["stored"], "q", "bad", time.Time{}), ledger.ErrLeaseLost, "stored")
+	refused(t, l.Lost(t.Context(), start, claims["gone"], "gone again"), ledger.ErrLeaseLost, "gone")
+	stale := claims["bad"]
+	stale.Attempt = 0
+	refused(t, l.Quarantine(t.Context(), start, stale, "q", "bad", time.Time{}), ledger.ErrLeaseLost, "bad")
+	visited := visit("r1", start, 1)
+	for range 2 {
+		ok(t, l.AddVisit(t.Context(), visited))
+	}
+	if v := visits(t, l, "r1", start, start.Add(time.Hour)); len(v) != 1 || v[0].Count != 1 {
+		t.Errorf("visits %+v", v)
 	}
 }

@@ -34,6 +34,7 @@ func Suite(t *testing.T, fresh func(*testing.T) store) {
 		{"ClaimLease", testClaimLease},
 		{"ClaimRefuses", testClaimRefuses},
 		{"Fence", testFence},
+		{"Repeated", testRepeated},
 		{"Release", testRelease},
 		{"ReleaseOwner", testReleaseOwner},
 		{"Store", testStore},

@@ -139,7 +139,7 @@ func (x visitRow) join(n visitRow) (visitRow, bool) {
 
 // AddVisit records what a visit found. It becomes part of the last visit of the
 // device if that found the same: as good, with the same error, as many files and
-// the same oldest one, and the same clock.
+// the same oldest one, and the same clock. Repeating a call is harmless.
 func (l *Ledger) AddVisit(ctx context.Context, v Visit) error {
 	const op = "visit"
 	x, err := visitOf(v)
@@ -152,6 +152,9 @@ func (l *Ledger) AddVisit(ctx context.Context, v Visit) error {
 func (t *transaction) addVisit(x visitRow) error {
 	last, err := scanVisit(t.tx.QueryRowContext(t.ctx, selectVisits+lastVisit+t.e.forUpdate, x.v.Device))
 	if err == nil {
+		if last.ended == x.ended && last.began <= x.began && x.ended > x.began {
+			return nil // this visit is recorded already
+		}
 		if last, ok := last.join(x); ok {
 			_, err = t.tx.ExecContext(t.ctx, updateVisit, last.ended, last.v.Count, last.widest, last.least, last.greater, last.crc(), last.id)
 			return err

@@ -9,14 +9,73 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
+
+	_ "modernc.org/sqlite" // the database/sql driver "sqlite"
 
 	"acctpull/internal/durable"
 )
 
 // fileMode is the mode of a new ledger file: state is private (0600).
 const fileMode = 0o600
+
+// openSQLite opens the file at l.path.
+func (l *Ledger) openSQLite(ctx context.Context) error {
+	abs, err := filepath.Abs(l.path)
+	if err != nil {
+		return err
+	}
+	if err := prepareFile(ctx, abs); err != nil {
+		return err
+	}
+	l.file = abs
+	if l.w, err = sql.Open("sqlite", dataSource(abs, writer())); err != nil {
+		return err
+	}
+	l.w.SetMaxOpenConns(1)
+	migrated, err := l.migrate(ctx)
+	if err != nil {
+		return err
+	}
+	if l.r, err = sql.Open("sqlite", dataSource(abs, reader())); err != nil {
+		return err
+	}
+	l.r.SetMaxOpenConns(2)
+	if err := l.st.prepare(ctx, l.e, l.w, l.r); err != nil {
+		return err
+	}
+	if migrated {
+		return l.verify(ctx)
+	}
+	return nil
+}
+
+// writer returns the driver options of the writing connection: WAL with
+// synchronous=FULL makes every commit an fsync, an immediate transaction never
+// has to upgrade its lock, cell_size_check finds damaged pages when they are read.
+func writer() url.Values {
+	return url.Values{
+		"_pragma": {"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)",
+			"cell_size_check(1)", "trusted_schema(0)", "journal_size_limit(67108864)", "cache_size(-8192)"},
+		"_txlock":   {"immediate"},
+		"_error_rc": {"1"},
+	}
+}
+
+// reader returns the driver options of connections that cannot write.
+func reader() url.Values {
+	return url.Values{
+		"_pragma":   {"busy_timeout(10000)", "query_only(1)", "cell_size_check(1)", "trusted_schema(0)", "cache_size(-4096)"},
+		"_error_rc": {"1"},
+	}
+}
+
+func dataSource(abs string, options url.Values) string {
+	u := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: options.Encode()}
+	return u.String()
+}
 
 // prepareFile makes an empty file if there is none, of the right mode because
 // SQLite gives its side files the mode of the main file. A file that is there
