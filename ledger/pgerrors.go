@@ -55,7 +55,7 @@ func isLost(err error) bool {
 		return strings.HasPrefix(code, pgShutdownClass) || strings.HasPrefix(code, pgConnectClass) || code == pgTooMany
 	}
 	var connect *pgconn.ConnectError
-	var network net.Error
+	var network *net.OpError
 	return errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) ||
 		errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
