@@ -108,6 +108,7 @@ const (
 	ListedGone  Cause = "listed and gone"        // lost: it was listed, and gone when it was to be fetched
 	Expired     Cause = "expired"                // lost: longer between two good visits than a file lives
 	Contention  Cause = "deleted early"          // lost: older files went too, before their retention was over: space contention or a format
+	OpenTooLong Cause = "open too long"          // lost: idle for so long that the file could be deleted as soon as it was closed
 	Refused     Cause = "refused"                // corrupt: it did not pass verification
 	CutOff      Cause = "cut off"                // truncated: the file ends before its end
 	Restart     Cause = "restart"                // missing: the rhythm of the collections changed; a file that is open at a restart stays in act-collect

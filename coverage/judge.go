@@ -328,7 +328,7 @@ func (c *trial) pauseBetween(i int) (low, high time.Duration, ok bool) {
 func (c *trial) hole(i int) {
 	a, b := c.items[i-1], c.items[i]
 	shortest := c.shortest(a.interval)
-	limit := min(a.interval, b.interval, shortest) / 2
+	limit := slack(min(a.interval, b.interval, shortest))
 	low, high, ok := c.pauseBetween(i)
 	exact := ok && low == high
 	switch {
@@ -387,6 +387,9 @@ func (c *trial) why(i int) Run {
 		if n, err := rollover.ParseName(l.oldest); err == nil && n.Stamp > a.Name.Stamp {
 			return Run{Verdict: Lost, Cause: Contention, Reason: fmt.Sprintf("at the visit of %s the device had deleted everything older than %s, before its retention was over", stamp(l.from), l.oldest)}
 		}
+	}
+	if made := b.made.Add(-c.shift); !b.made.IsZero() && made.Sub(closed) >= c.life+c.d.Rollover {
+		return Run{Verdict: Lost, Cause: OpenTooLong, Reason: fmt.Sprintf("a file was open for up to %v, as its policy was idle; a device counts the retention from the creation of a file and may have deleted it as soon as it was closed", made.Sub(closed).Round(time.Second))}
 	}
 	for _, x := range c.aliases {
 		if !x.made.IsZero() && x.made.After(a.made) && x.made.Before(b.made) {

@@ -207,7 +207,7 @@ func (it *item) cover() {
 			from = s.Start
 		}
 		n := len(it.segs)
-		if n > 0 && from.Sub(it.segs[n-1].to) <= it.interval/2 {
+		if n > 0 && from.Sub(it.segs[n-1].to) <= slack(it.interval) {
 			it.segs[n-1].to = later(it.segs[n-1].to, s.End)
 			continue
 		}
@@ -276,7 +276,11 @@ func (t *thread) shiftNear(i int) []time.Duration {
 }
 
 // tolerance is how far apart two files may be that follow each other.
-func tolerance(a, b *item) time.Duration { return max(a.interval, b.interval) / 2 }
+func tolerance(a, b *item) time.Duration { return slack(max(a.interval, b.interval)) }
+
+// slack is how late a collection may be: half of the interval, and as long as a
+// busy device may take in any case.
+func slack(interval time.Duration) time.Duration { return max(interval/2, 10*time.Second) }
 
 // borrow takes the lag and the interval of the nearest file that was read.
 func (t *thread) borrow(i int) {

@@ -127,8 +127,9 @@ func (b *batch) store(ctx context.Context, good []work) error {
 	files := make([]File, len(good))
 	for i, w := range good {
 		d := finished[i]
-		items[i] = ledger.StoreItem{Claim: w.claim, SHA256: d.SHA256, Stored: d.Path}
-		files[i] = b.storedFile(w.claim.Key, d, other[i], b.r.arrived[w.entry.name].records)
+		found := b.r.arrived[w.entry.name].found
+		items[i] = ledger.StoreItem{Claim: w.claim, SHA256: d.SHA256, Stored: d.Path, Facts: found.Facts}
+		files[i] = b.storedFile(w.claim.Key, d, other[i], found.Records)
 	}
 	return b.record(ctx, items, files)
 }
@@ -174,7 +175,7 @@ func (b *batch) distrust(ctx context.Context, w work, a *arrival) error {
 	if err := b.o.Ledger.Quarantine(ctx, b.o.Now(), w.claim, stored, reason, tryAgain(b.o.Now(), w.claim)); err != nil {
 		return b.unlessVoid(w.claim.Key, err)
 	}
-	b.settle(File{Key: w.claim.Key, Outcome: Quarantined, SHA256: a.sum, Stored: stored, Records: a.records, Reason: reason})
+	b.settle(File{Key: w.claim.Key, Outcome: Quarantined, SHA256: a.sum, Stored: stored, Records: a.found.Records, Reason: reason})
 	return nil
 }
 

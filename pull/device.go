@@ -264,6 +264,7 @@ type work struct {
 // round lists, claims and fetches. It reports whether another round would find
 // something new.
 func (r *run) round(ctx context.Context, tr transport) (again bool, err error) {
+	began := r.o.Now()
 	l, err := tr.list(ctx)
 	if err != nil {
 		if errors.Is(err, errNoDirectory) {
@@ -271,7 +272,7 @@ func (r *run) round(ctx context.Context, tr transport) (again bool, err error) {
 		}
 		return false, r.fail("list", err)
 	}
-	todo, err := r.claim(ctx, l)
+	todo, err := r.claim(ctx, l, began)
 	if err != nil {
 		return false, r.fail("list", err)
 	}
@@ -326,18 +327,22 @@ func (r *run) batchLength(todo []work) int {
 
 // claim records the listing and claims what is new in it, oldest first. Files
 // that were found earlier and are no longer listed are settled here.
-func (r *run) claim(ctx context.Context, l listing) ([]work, error) {
+func (r *run) claim(ctx context.Context, l listing, began time.Time) ([]work, error) {
 	keys := make([]ledger.Key, len(l.files))
 	byName := make(map[string]entry, len(l.files))
 	for i, e := range l.files {
 		keys[i] = r.key(e)
 		byName[e.name] = e
 	}
-	rows, err := r.o.Ledger.Discover(ctx, r.o.Now(), keys)
+	now := r.o.Now()
+	rows, err := r.o.Ledger.Discover(ctx, now, keys)
 	if err != nil {
 		return nil, err
 	}
 	r.noteOldest(rows)
+	if l.complete && r.result.Listing.Began.IsZero() {
+		r.noteListing(rows, began, now)
+	}
 	open := 0
 	for _, row := range rows {
 		if row.State == ledger.Discovered {
@@ -383,6 +388,17 @@ func (r *run) claim(ctx context.Context, l listing) ([]work, error) {
 	return todo, nil
 }
 
+// noteListing puts into the result when the directory was listed, and what was
+// in it that was never listed before.
+func (r *run) noteListing(rows []ledger.Row, began, ended time.Time) {
+	r.result.Listing = Listing{Began: began, Ended: ended}
+	for _, row := range rows {
+		if !row.First.Before(ended.Truncate(time.Millisecond)) {
+			r.result.Listing.note(row.MTime)
+		}
+	}
+}
+
 // noteOldest puts the oldest listed file into the result: the one that was
 // named first, and of those the one that was seen first.
 func (r *run) noteOldest(rows []ledger.Row) {
@@ -411,7 +427,7 @@ func supersededBy(k ledger.Key, e entry) string {
 func (r *run) lose(ctx context.Context, c ledger.Claim, o Outcome, reason string) error {
 	text := reason
 	if o == Superseded {
-		text = "superseded: " + reason
+		text = SupersededReason + reason
 	}
 	if err := r.o.Ledger.Lost(ctx, r.o.Now(), c, text); err != nil {
 		return r.unlessVoid(c.Key, err)

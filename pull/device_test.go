@@ -239,7 +239,7 @@ func TestFilesThatVanishOrChange(t *testing.T) {
 			}
 			verify := r.o.Verify
 			first := true
-			r.o.Verify = func(ctx context.Context, p string) (int64, error) {
+			r.o.Verify = func(ctx context.Context, p string) (Verified, error) {
 				if first {
 					first = false
 					if err := os.Remove(filepath.Join(r.act, actName(1))); err != nil {
@@ -304,9 +304,9 @@ func TestLostAcrossRuns(t *testing.T) {
 func TestVerifyTroubleIsNotTheFiles(t *testing.T) {
 	r := newRig(t, scpQuirks{})
 	r.put(actName(1), "x\n", 1)
-	r.o.Verify = func(_ context.Context, p string) (int64, error) {
+	r.o.Verify = func(_ context.Context, p string) (Verified, error) {
 		_, err := os.ReadFile(p + "-not-there")
-		return 0, err
+		return Verified{}, err
 	}
 	res, err := r.pull(SFTP)
 	oneLineError(t, err)

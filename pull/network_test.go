@@ -280,7 +280,7 @@ func TestKeepalive(t *testing.T) {
 	hole := &blackHole{closed: make(chan struct{})}
 	r.server.wrap = func(_ int, c net.Conn) net.Conn { hole.Conn = c; return hole }
 	r.put(actName(1), "x\n", 1)
-	r.o.Verify = func(ctx context.Context, p string) (int64, error) {
+	r.o.Verify = func(ctx context.Context, p string) (Verified, error) {
 		hole.open.Store(true)
 		<-hole.closed
 		return verifyEnd(ctx, p)

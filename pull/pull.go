@@ -33,13 +33,13 @@ type Options struct {
 	Depot depot.Depot
 	// Ledger is the open ledger of that data directory.
 	Ledger *ledger.Ledger
-	// Verify reads the file at path to its end and returns how many records
-	// it holds. Its error sends the file to quarantine, with the error text
+	// Verify reads the file at path to its end and returns what it holds. Its
+	// error sends the file to quarantine, with the error text
 	// as the reason; an error that wraps an operating system error
 	// (syscall.Errno) or comes from ctx does not: it says nothing about the
 	// content, and the file is fetched again. Required. It is called from
 	// several goroutines.
-	Verify func(ctx context.Context, path string) (records int64, err error)
+	Verify func(ctx context.Context, path string) (Verified, error)
 	// Owner names this installation in ledger leases, together with the
 	// device. It must stay the same from run to run: whatever the same owner
 	// holds at the start of a run was left by a process that died, and is
@@ -56,6 +56,14 @@ type Options struct {
 	Getenv func(string) string
 	// Now is the clock for ledger rows. nil is time.Now.
 	Now func() time.Time
+}
+
+// Verified is what Options.Verify found in a file.
+type Verified struct {
+	// Records counts its records.
+	Records int64
+	// Facts go into the ledger with the file; nil if nothing is known.
+	Facts *ledger.Facts
 }
 
 // Limits bound what a peer can make us wait for or hold. A zero field is the
@@ -258,6 +266,10 @@ const (
 	outcomeCount
 )
 
+// SupersededReason begins the reason of a file that is Superseded, in the ledger
+// where it is Lost.
+const SupersededReason = "superseded: "
+
 var outcomeNames = [...]string{"stored", "alias", "quarantined", "lost", "superseded", "failed"}
 
 // String returns the outcome in lower case.
@@ -301,6 +313,9 @@ type Result struct {
 	// our clock. They tell how long files live on the device.
 	Oldest     string
 	OldestSeen time.Time
+	// Listing is about the first complete listing of the run; zero if there
+	// was none.
+	Listing Listing
 	// Known counts listed files that were settled in an earlier run, Busy
 	// those that another process is working on or that wait for a later
 	// retry.
@@ -311,6 +326,31 @@ type Result struct {
 	Bytes int64
 	// Attempts counts the connections tried.
 	Attempts int
+}
+
+// Listing says when the directory was listed, and what that says about the
+// clock of the device: every file that no listing had before was closed since
+// the one before.
+type Listing struct {
+	// Began and Ended are by our clock.
+	Began, Ended time.Time
+	// Earliest and Latest bound the modification times of the files that
+	// were listed for the first time; zero if there are none.
+	Earliest, Latest time.Time
+}
+
+// note takes a file that was listed for the first time.
+func (l *Listing) note(mtime int64) {
+	if mtime == 0 {
+		return
+	}
+	t := time.Unix(mtime, 0).UTC()
+	if l.Earliest.IsZero() || t.Before(l.Earliest) {
+		l.Earliest = t
+	}
+	if t.After(l.Latest) {
+		l.Latest = t
+	}
 }
 
 // Count returns how many files had the outcome.

@@ -26,7 +26,7 @@ const finishers = 16
 type receiver struct {
 	ctx      context.Context
 	dir      string
-	verify   func(context.Context, string) (int64, error)
+	verify   func(context.Context, string) (Verified, error)
 	progress func(bytes int64)
 	slots    chan struct{}
 	wg       sync.WaitGroup
@@ -39,14 +39,14 @@ type receiver struct {
 
 // arrival is one file that arrived whole.
 type arrival struct {
-	entry   entry
-	file    *durable.File
-	sum     string
-	records int64
-	err     error // what Verify said
+	entry entry
+	file  *durable.File
+	sum   string
+	found Verified
+	err   error // what Verify said
 }
 
-func newReceiver(ctx context.Context, dir string, verify func(context.Context, string) (int64, error), progress func(int64)) *receiver {
+func newReceiver(ctx context.Context, dir string, verify func(context.Context, string) (Verified, error), progress func(int64)) *receiver {
 	return &receiver{ctx: ctx, dir: dir, verify: verify, progress: progress,
 		slots: make(chan struct{}, finishers), arrived: make(map[string]*arrival), failures: make(map[string]error)}
 }
@@ -156,7 +156,7 @@ func (d *download) settle() {
 		_ = d.r.broken(err)
 		return
 	}
-	a.records, a.err = d.r.verify(d.r.ctx, d.file.Path())
+	a.found, a.err = d.r.verify(d.r.ctx, d.file.Path())
 	if a.err != nil && aboutUs(d.r.ctx, a.err) {
 		d.abandon(a.err)
 		if d.r.ctx.Err() == nil {

@@ -217,8 +217,8 @@ func (r *run) adoptOne(ctx context.Context, rel string, waiting map[ledger.Key]l
 		key = ledger.Key{Device: r.device, Name: name, Size: size}
 	}
 	f := File{Key: key, SHA256: sum, Stored: rel, Reason: "found in the archive after a crash"}
-	records, bad := r.o.Verify(ctx, file)
-	f.Records = records
+	found, bad := r.o.Verify(ctx, file)
+	f.Records = found.Records
 	if bad != nil && aboutUs(ctx, bad) {
 		return bad
 	}
@@ -242,7 +242,7 @@ func (r *run) adoptOne(ctx context.Context, rel string, waiting map[ledger.Key]l
 		return err
 	}
 	if claimed {
-		results, err := r.o.Ledger.StoreMany(ctx, r.o.Now(), []ledger.StoreItem{{Claim: claim, SHA256: sum, Stored: rel}})
+		results, err := r.o.Ledger.StoreMany(ctx, r.o.Now(), []ledger.StoreItem{{Claim: claim, SHA256: sum, Stored: rel, Facts: found.Facts}})
 		if err == nil {
 			err = results[0].Err
 		}
@@ -252,7 +252,7 @@ func (r *run) adoptOne(ctx context.Context, rel string, waiting map[ledger.Key]l
 		if f.AliasOf = results[0].AliasOf; f.AliasOf != "" {
 			f.Outcome = Alias
 		}
-	} else if _, err := r.o.Ledger.AddLocal(ctx, r.o.Now(), []ledger.Input{{Device: r.device, Name: name, SHA256: sum, Stored: rel, Size: size}}); err != nil {
+	} else if _, err := r.o.Ledger.AddLocal(ctx, r.o.Now(), []ledger.Input{{Device: r.device, Name: name, SHA256: sum, Stored: rel, Size: size, Facts: found.Facts}}); err != nil {
 		return err
 	}
 	rec.Adopted = append(rec.Adopted, f)

@@ -155,7 +155,10 @@ func TestRecoverIsLoud(t *testing.T) {
 	if _, err := r.ledger.Discover(ctx, time.Now(), []ledger.Key{{Device: "router1", Path: "act", Name: actName(9), Size: 1}}); err != nil {
 		t.Fatal(err)
 	}
-	r.o.Verify = func(_ context.Context, p string) (int64, error) { _, err := os.Open(p + "x"); return 0, err }
+	r.o.Verify = func(_ context.Context, p string) (Verified, error) {
+		_, err := os.Open(p + "x")
+		return Verified{}, err
+	}
 	if _, err = Recover(ctx, r.o); !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
@@ -205,7 +208,7 @@ func TestLeaseLost(t *testing.T) {
 	ctx := context.Background()
 	r := newRig(t, scpQuirks{})
 	r.put(actName(1), "one\n", 7)
-	r.o.Verify = func(ctx context.Context, p string) (int64, error) {
+	r.o.Verify = func(ctx context.Context, p string) (Verified, error) {
 		later := time.Now().Add(2 * time.Hour)
 		if claims, err := r.ledger.Claim(ctx, later, "another", time.Hour, "router1", 0); err != nil || len(claims) != 1 {
 			t.Errorf("%+v %v", claims, err)

@@ -89,15 +89,15 @@ func quickLimits() Limits {
 }
 
 // verifyEnd is a trivial Verify: a whole file ends in "END\n". It counts lines.
-func verifyEnd(_ context.Context, path string) (int64, error) {
+func verifyEnd(_ context.Context, path string) (Verified, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		return 0, err
+		return Verified{}, err
 	}
 	if !strings.HasSuffix(string(b), "END\n") {
-		return 0, errors.New("no end of \x1b[31mfile")
+		return Verified{}, errors.New("no end of \x1b[31mfile")
 	}
-	return int64(strings.Count(string(b), "\n")), nil
+	return Verified{Records: int64(strings.Count(string(b), "\n"))}, nil
 }
 
 // put writes a file of the device; the content gets the end verifyEnd wants.

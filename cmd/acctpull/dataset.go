@@ -70,14 +70,14 @@ func (f *readFlags) options() (record.ReaderOptions, error) {
 	return o, nil
 }
 
-// verifier reads a fetched file to its end and counts its records. A file that
+// verifier reads a fetched file to its end and says what it holds. A file that
 // is whole and whose meaning cannot be told is kept: a profile may tell it.
-func verifier(o record.ReaderOptions) func(context.Context, string) (int64, error) {
+func verifier(o record.ReaderOptions) func(context.Context, string) (pull.Verified, error) {
 	readers := sync.Pool{New: func() any { return record.NewReader(o) }}
-	return func(ctx context.Context, path string) (n int64, err error) {
+	return func(ctx context.Context, path string) (v pull.Verified, err error) {
 		f, err := os.Open(path)
 		if err != nil {
-			return 0, err
+			return v, err
 		}
 		defer func() { err = errors.Join(err, f.Close()) }()
 		r := readers.Get().(*record.Reader)
@@ -89,12 +89,40 @@ func verifier(o record.ReaderOptions) func(context.Context, string) (int64, erro
 			r.Reset(src, name)
 		}
 		stats, err := r.Verify()
+		v.Records = stats.Records
 		var file *record.FileError
-		if errors.As(err, &file) && (file.Kind == record.KindShape || o.Salvage && file.Truncated()) {
+		switch {
+		case err == nil:
+			v.Facts = factsOf(r.Header(), stats, name)
+		case errors.As(err, &file) && file.Kind == record.KindShape:
 			err = nil
+		case file != nil && o.Salvage && file.Truncated():
+			v.Facts, err = factsOf(r.Header(), stats, name), nil
+			v.Facts.Truncated = true
 		}
-		return stats.Records, err
+		return v, err
 	}
+}
+
+// factsOf is what the ledger keeps of a file that was read. Times that cannot be
+// those of a collection are left out: a span has to have an end since 1970, and
+// does not begin behind it.
+func factsOf(h record.Header, stats record.Stats, name string) *ledger.Facts {
+	f := &ledger.Facts{Record: string(h.Record), Interval: h.Interval}
+	f.Policy, f.FileID = identify(name)
+	if f.Policy == 0 {
+		f.Policy, f.FileID = h.Policy, h.FileID
+	}
+	for _, s := range stats.Spans {
+		if s.End.UnixMilli() <= 0 {
+			continue
+		}
+		if s.Start.UnixMilli() < 0 || s.Start.After(s.End) {
+			s.Start = time.Time{}
+		}
+		f.Spans = append(f.Spans, ledger.Span(s))
+	}
+	return f
 }
 
 // finalName is the name that a file being fetched will have, for messages.

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"acctpull/coverage"
 	"acctpull/export"
 	"acctpull/internal/actserver"
 	"acctpull/internal/agent"
@@ -62,7 +63,6 @@ type demoDevice struct {
 	set       *policy.Set
 	collector *policy.Collector
 	source    policy.Source
-	files     succession
 }
 
 // demonstration is one run of the demo.
@@ -340,7 +340,7 @@ func (d *demonstration) pullOne(ctx context.Context, s *store, dev *demoDevice) 
 		return err
 	}
 	result, pullErr := pull.Device(ctx, pull.Options{
-		Data: s.root, Ledger: s.ledger, Owner: "acctpull", Verify: dev.files.verifier(), Limits: pull.Limits{Retries: -1},
+		Data: s.root, Ledger: s.ledger, Owner: "acctpull", Verify: verifier(record.ReaderOptions{}), Limits: pull.Limits{Retries: -1},
 	}, t)
 	if d.sum[dev.name] == nil {
 		d.sum[dev.name] = newSummary(dev.name)
@@ -375,6 +375,26 @@ func (d *demonstration) sweep(ctx context.Context) error {
 	return nil
 }
 
+// gaps counts what is missing, by device.
+func (d *demonstration) gaps(ctx context.Context) (n map[string]int, err error) {
+	s, err := openData(ctx, d.data)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	n = map[string]int{}
+	for _, dev := range d.devices {
+		streams, _, err := judgeDevice(ctx, s.ledger, coverage.Device{Name: dev.name, Life: 12 * demoTick}, coverage.Window{From: d.began, To: time.Now()})
+		if err != nil {
+			return nil, err
+		}
+		for _, stream := range streams {
+			n[dev.name] += len(stream.Gaps())
+		}
+	}
+	return n, nil
+}
+
 // report prints the table, the Parquet files and queries to paste.
 func (d *demonstration) report(ctx context.Context) error {
 	if err := d.sweep(ctx); err != nil {
@@ -382,6 +402,10 @@ func (d *demonstration) report(ctx context.Context) error {
 	}
 	dataset := filepath.Join(d.data, "dataset")
 	parquet, err := filepath.Glob(filepath.Join(dataset, "*", "date=*", "*.parquet"))
+	if err != nil {
+		return err
+	}
+	gapsOf, err := d.gaps(ctx)
 	if err != nil {
 		return err
 	}
@@ -396,7 +420,7 @@ func (d *demonstration) report(ctx context.Context) error {
 	}
 	var lines []line
 	for _, dev := range d.devices {
-		sum, g := d.sum[dev.name], dev.files.gaps()
+		sum, g := d.sum[dev.name], gapsOf[dev.name]
 		gaps += g
 		lines = append(lines, line{dev.name, sum.Files, sum.Records, sum.Failures, g})
 		rows = append(rows, []string{dev.name, strconv.Itoa(sum.Files), strconv.FormatInt(sum.Records, 10), strconv.Itoa(sum.Failures), strconv.Itoa(g)})

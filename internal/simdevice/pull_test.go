@@ -35,16 +35,16 @@ func newPuller(t *testing.T, f *Fleet, d *Device) *puller {
 	led, err := ledger.Open(t.Context(), filepath.Join(home, "ledger.db"))
 	must(t, err)
 	t.Cleanup(func() { must(t, led.Close()) })
-	verify := func(_ context.Context, path string) (int64, error) {
+	verify := func(_ context.Context, path string) (pull.Verified, error) {
 		file, err := os.Open(path)
 		if err != nil {
-			return 0, err
+			return pull.Verified{}, err
 		}
 		defer file.Close()
 		r := record.NewReader(record.ReaderOptions{})
 		r.Reset(file, path)
 		stats, err := r.Verify()
-		return stats.Records, err
+		return pull.Verified{Records: stats.Records}, err
 	}
 	return &puller{t: t, stored: map[string]pull.File{},
 		o: pull.Options{Data: data, Ledger: led, Owner: "test", Verify: verify,
