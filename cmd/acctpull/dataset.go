@@ -20,6 +20,7 @@ import (
 	"acctpull/export"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
+	"acctpull/pull"
 	"acctpull/record"
 	"acctpull/rollover"
 )
