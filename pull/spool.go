@@ -27,8 +27,8 @@ type spoolFile struct {
 	local string
 	sum   string
 	key   ledger.Key
-	// records is what Verify counts.
-	records int64
+	// found is what Verify finds in it.
+	found Verified
 }
 
 func (r *run) spool() string { return filepath.Join(r.archive.collect(), spoolDir) }
@@ -119,8 +119,8 @@ func (r *run) resumeBatch(ctx context.Context, batch []spoolFile) error {
 			}
 			continue
 		}
-		// It passed once; only the number of records is asked for.
-		if h.records, err = r.o.Verify(ctx, h.local); err != nil && aboutUs(ctx, err) {
+		// It passed once; only what it holds is asked for.
+		if h.found, err = r.o.Verify(ctx, h.local); err != nil && aboutUs(ctx, err) {
 			return fmt.Errorf("verify: %w", err)
 		}
 		whole = append(whole, h)
@@ -161,14 +161,14 @@ func (r *run) recordHeld(ctx context.Context, files []spoolFile, finished []depo
 	for i, h := range files {
 		c, claimed := mine[h.key]
 		if !claimed {
-			in := ledger.Input{Device: r.device, Name: h.key.Name, SHA256: h.sum, Stored: finished[i].Path, Size: h.key.Size}
+			in := ledger.Input{Device: r.device, Name: h.key.Name, SHA256: h.sum, Stored: finished[i].Path, Size: h.key.Size, Facts: h.found.Facts}
 			if _, err := r.o.Ledger.AddLocal(ctx, r.o.Now(), []ledger.Input{in}); err != nil {
 				return err
 			}
 			continue
 		}
-		items = append(items, ledger.StoreItem{Claim: c, SHA256: h.sum, Stored: finished[i].Path})
-		done = append(done, b.storedFile(c.Key, finished[i], other[i], h.records))
+		items = append(items, ledger.StoreItem{Claim: c, SHA256: h.sum, Stored: finished[i].Path, Facts: h.found.Facts})
+		done = append(done, b.storedFile(c.Key, finished[i], other[i], h.found.Records))
 	}
 	if len(items) == 0 {
 		return nil
