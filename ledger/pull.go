@@ -13,6 +13,9 @@ import (
 // quarantine whose time to be tried again has come. It returns the row of every
 // key, in order; a key given twice gets the same row twice. Repeating a
 // call is harmless. A long listing is recorded in several transactions.
+//
+// A file that a rebuild found in the archive (RebuiltPath) is recognised by name,
+// size and modification time, and gets the directory of the key.
 func (l *Ledger) Discover(ctx context.Context, now time.Time, keys []Key) ([]Row, error) {
 	const op = "discover"
 	if err := l.broken(); err != nil {
@@ -24,6 +27,10 @@ func (l *Ledger) Discover(ctx context.Context, now time.Time, keys []Key) ([]Row
 		}
 	}
 	known, err := l.known(ctx, keys)
+	if err != nil {
+		return nil, l.fail(op, err)
+	}
+	twins, err := l.twins(ctx, keys, known)
 	if err != nil {
 		return nil, l.fail(op, err)
 	}
@@ -41,7 +48,10 @@ func (l *Ledger) Discover(ctx context.Context, now time.Time, keys []Key) ([]Row
 		open = open[len(part):]
 		err := l.write(ctx, op, func(t *transaction) error {
 			for _, i := range part {
-				r, err := t.discover(now, keys[i])
+				r, ok, err := t.recognise(keys[i], twins)
+				if err == nil && !ok {
+					r, err = t.discover(now, keys[i])
+				}
 				if err != nil {
 					return err
 				}

@@ -106,3 +106,36 @@ func (t *transaction) importRow(now time.Time, in Row) error {
 	}
 	return t.factsOf(in.Key, in.Facts)
 }
+
+// twins returns the keys under which a rebuild may have recorded files of a
+// listing that are not known.
+func (l *Ledger) twins(ctx context.Context, keys []Key, known map[Key]line) (map[Key]line, error) {
+	var maybe []Key
+	for _, k := range keys {
+		if _, ok := known[k]; !ok && k.MTime != 0 {
+			k.Path = RebuiltPath
+			maybe = append(maybe, k)
+		}
+	}
+	if len(maybe) == 0 {
+		return nil, nil
+	}
+	return l.known(ctx, maybe)
+}
+
+// recognise gives a file that a rebuild found the directory of the key, if it
+// is the one.
+func (t *transaction) recognise(k Key, twins map[Key]line) (Row, bool, error) {
+	twin := k
+	twin.Path = RebuiltPath
+	if _, maybe := twins[twin]; !maybe {
+		return Row{}, false, nil
+	}
+	r, ok, err := t.row(twin)
+	if err != nil || !ok {
+		return Row{}, false, err // another process was first
+	}
+	r.Path = k.Path
+	_, err = t.tx.ExecContext(t.ctx, `UPDATE pulled SET path = $1, crc = $2 WHERE id = $3`, r.Path, r.crc(), r.id)
+	return r.Row, true, err
+}

@@ -194,3 +194,35 @@ func testKnownAmongMany(t *testing.T, s store) {
 		}
 	}
 }
+
+// A rebuild does not know what the device called its directory: a listing with
+// the same name, size and time tells.
+func testRecognise(t *testing.T, s store) {
+	l := s()
+	listed := key("r1", "act1101-20260102-010000.xml.gz")
+	listed.MTime = 1767315600
+	found := listed
+	found.Path = ledger.RebuiltPath
+	ok(t, l.Import(t.Context(), start, []ledger.Row{{Key: found, State: ledger.Exported, SHA256: digest("x"), Stored: "devices/x", Records: 0}}, nil))
+	for _, other := range []ledger.Key{
+		{Device: "r1", Path: listed.Path, Name: listed.Name, Size: listed.Size, MTime: listed.MTime + 1},
+		{Device: "r1", Path: listed.Path, Name: listed.Name, Size: listed.Size + 1, MTime: listed.MTime},
+		{Device: "r2", Path: listed.Path, Name: listed.Name, Size: listed.Size, MTime: listed.MTime},
+	} {
+		if r := must(l.Discover(t.Context(), start, []ledger.Key{other}))(t)[0]; r.State != ledger.Discovered {
+			t.Errorf("%+v was taken for the file", r)
+		}
+	}
+	for range 2 {
+		r := must(l.Discover(t.Context(), start, []ledger.Key{listed}))(t)[0]
+		if r.State != ledger.Exported || r.Key != listed || r.Stored != "devices/x" {
+			t.Errorf("row %+v", r)
+		}
+	}
+	// The twin is gone: the same file in another directory is another one.
+	listed.Path = "cf2:/act"
+	if r := must(l.Discover(t.Context(), start, []ledger.Key{listed}))(t)[0]; r.State != ledger.Discovered {
+		t.Errorf("row %+v", r)
+	}
+	ok(t, l.Check(t.Context()))
+}

@@ -63,6 +63,7 @@ func Suite(t *testing.T, fresh func(*testing.T) store) {
 		{"DeviceStates", testDeviceStates},
 		{"VoidClaims", testVoidClaims},
 		{"Requeue", testRequeue},
+		{"Recognise", testRecognise},
 		{"ReleaseQuarantined", testReleaseQuarantined},
 		{"ReleaseExported", testReleaseExported},
 		{"Removal", testRemoval},

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -297,3 +298,66 @@ func flipBit(t *testing.T, path string, rnd *rand.Rand) (undo func()) {
 }
 
 func timeOf(year int) time.Time { return time.Date(year, 5, 1, 0, 0, 0, 0, time.UTC) }
+
+// A lost or damaged ledger is made anew, and kept: after that the check is
+// clean, a pull fetches nothing twice, and an export adds no row.
+func TestCheckRebuild(t *testing.T) {
+	for what, harm := range map[string]func(path string){
+		"lost": func(path string) { check(t, os.Remove(path)) },
+		"damaged": func(path string) {
+			text, err := os.ReadFile(path)
+			check(t, err)
+			check(t, os.WriteFile(path, append(text[:4096:4096], make([]byte, len(text)-4096)...), 0o600))
+		},
+		"whole": func(string) {},
+	} {
+		t.Run(what, func(t *testing.T) {
+			out, d, _ := mixed(t)
+			before := rowCount(t, out)
+			harm(filepath.Join(out, "ledger.db"))
+			if what != "whole" {
+				expect(t, exitFailed, []string{"ledger.db", what[:4], "--rebuild"}, "check", "--data", out)
+			}
+			expect(t, exitOK, []string{"ledger rebuilt: 7 files", "everything is whole"}, "check", "--data", out, "--rebuild")
+			kept, err := filepath.Glob(filepath.Join(out, "set-aside", "*", "ledger.db"))
+			check(t, err)
+			if (len(kept) == 1) != (what != "lost") {
+				t.Errorf("kept: %v", kept)
+			}
+			if n := rowCount(t, out); n != before {
+				t.Errorf("the rebuild made %d rows of %d", n, before)
+			}
+			// One file of the device changed before, so it lists six; the one
+			// that waited is exported now.
+			expect(t, exitOK, []string{"6 files listed, 6 known, 0 fetched"}, d.pullArgs(out)...)
+			if n := rowCount(t, out); n <= before {
+				t.Errorf("%d rows of %d: the file that waited was not exported", n, before)
+			}
+			everyInputOnce(t, out)
+			expect(t, exitOK, []string{"everything is whole"}, "check", "--data", out)
+			before = rowCount(t, out)
+			expect(t, exitOK, []string{"0 fetched", "0 exported"}, d.pullArgs(out)...)
+			if n := rowCount(t, out); n != before {
+				t.Errorf("%d rows became %d", before, n)
+			}
+		})
+	}
+}
+
+// everyInputOnce proves that no file is in a dataset twice.
+func everyInputOnce(t *testing.T, data string) {
+	t.Helper()
+	got := duck(t, "select count(*), count(distinct (device, source_sha256, sub_record, scope, service_id, sap, queue_id, interval_end, final)) from read_parquet('"+
+		data+"/dataset/*/*/*.parquet', union_by_name=true)")[0]
+	if got[0] != got[1] || got[0] == "0" {
+		t.Errorf("%s rows, %s of them different", got[0], got[1])
+	}
+}
+
+// rowCount counts the rows of a dataset with DuckDB.
+func rowCount(t *testing.T, data string) int {
+	t.Helper()
+	n, err := strconv.Atoi(duck(t, "select count(*) from read_parquet('"+data+"/dataset/*/*/*.parquet')")[0][0])
+	check(t, err)
+	return n
+}
