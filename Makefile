@@ -1,4 +1,4 @@
-.PHONY: all test race bench docs fmt ci
+.PHONY: all test race bench docs fmt packages ci
 
 all: fmt test
 
@@ -21,6 +21,10 @@ docs:
 	go test ./record -run 'Dictionary|XSD' -update
 	go test ./policy -run 'Documentation|TestSchema$$' -update
 	go test ./event -run TestDocs -update
+
+# A static program, a deb and an rpm in dist/. VERSION=1.2.3 names them.
+packages:
+	packaging/build $(or $(VERSION),0.0.0-dev) dist
 
 ci:
 	bash .ci/run

@@ -73,6 +73,7 @@ exactly once, and a kill at any moment costs nothing but the file under way.`,
 			return a.pullFleet(c.Context(), f, args)
 		},
 	}
+	c.ValidArgsFunction = completeDevices(&f.config)
 	fl := c.Flags()
 	fl.StringVarP(&f.config, "config", "c", "", "inventory `file` of many devices; docs/service.md describes it")
 	fl.StringVarP(&f.out, "out", "o", "", "data `directory`; made if it does not exist")

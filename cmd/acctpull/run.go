@@ -159,6 +159,7 @@ machine.`,
 		a.planCommand(),
 		a.hostkeysCommand(),
 		a.versionCommand(),
+		a.manCommand(),
 		a.simulateCommand(),
 	)
 	return root

@@ -35,6 +35,7 @@ quarantine.`,
   acctpull --json status -c fleet.yaml north`,
 		RunE: func(c *cobra.Command, args []string) error { return a.status(c.Context(), file, troubled, args) },
 	}
+	c.ValidArgsFunction = completeDevices(&file)
 	c.Flags().StringVarP(&file, "config", "c", "", "inventory `file`; docs/service.md describes it")
 	c.Flags().BoolVar(&troubled, "troubled", false, "only devices that need a person")
 	_ = c.MarkFlagRequired("config")
