@@ -89,7 +89,7 @@ func (r *route) logIn(ctx context.Context, t Target, jumps []Target, getenv func
 	if err != nil {
 		return nil, err
 	}
-	check, err := newHostKeyCheck(t.KnownHosts, t.hostKeyAddress(), algorithms)
+	check, err := newHostKeyCheck(t.cache, t.KnownHosts, t.hostKeyAddress(), algorithms)
 	if err != nil {
 		return nil, err
 	}

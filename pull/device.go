@@ -76,7 +76,7 @@ func newRun(o Options, t Target) (*run, error) {
 	if o.Ledger == nil || o.Verify == nil || o.Data == "" {
 		return nil, errors.New("data directory, ledger and verification are needed")
 	}
-	t.Device = t.device()
+	t.Device, t.cache = t.device(), o.Cache
 	if err := first(CheckDevice(t.Device), checkUser(t.User), checkHost(t.Host), checkPath(t.Path)); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/skeema/knownhosts"
 	"golang.org/x/crypto/ssh"
@@ -142,7 +143,7 @@ func (e *HostKeyError) Command() string {
 
 // hostKeyCheck decides about the host key of one address.
 type hostKeyCheck struct {
-	db      *knownhosts.HostKeyDB
+	files   *knownHosts
 	address string // host:port to look up
 	host    string
 	port    int
@@ -158,7 +159,7 @@ type hostKeyCheck struct {
 }
 
 // newHostKeyCheck reads the known_hosts files.
-func newHostKeyCheck(files []string, address string, may ssh.Algorithms) (*hostKeyCheck, error) {
+func newHostKeyCheck(cache *Cache, files []string, address string, may ssh.Algorithms) (*hostKeyCheck, error) {
 	c := &hostKeyCheck{address: address}
 	var err error
 	if c.host, c.port, err = splitAddress(address); err != nil {
@@ -175,14 +176,16 @@ func newHostKeyCheck(files []string, address string, may ssh.Algorithms) (*hostK
 			return nil, fmt.Errorf("read known hosts: %w", err)
 		}
 	}
-	if c.db, err = knownhosts.NewDB(existing...); err != nil {
+	if c.files, err = cache.knownHosts(existing, time.Now()); err != nil {
 		return nil, &hinted{fmt.Errorf("read known hosts: %w", fromPeer(err)),
 			"correct or remove that line; nothing is trusted while a line cannot be read"}
 	}
-	if err := c.lookUp(); err != nil {
+	host, err := c.files.host(c.address)
+	if err != nil {
 		return nil, err
 	}
-	known := c.db.HostKeys(c.address)
+	c.known = host.known
+	known := host.keys
 	c.authorities = !slices.ContainsFunc(known, func(k knownhosts.PublicKey) bool { return !k.Cert })
 	c.algorithms = hostKeyAlgorithms(known, may)
 	if len(c.algorithms) == 0 {
@@ -214,15 +217,14 @@ func (noKey) Type() string                        { return "none" }
 func (noKey) Marshal() []byte                     { return []byte("none") }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
-// lookUp fills known with the lines of this host.
-func (c *hostKeyCheck) lookUp() error {
-	err := c.db.HostKeyCallback()(c.address, &net.TCPAddr{IP: net.IPv4zero}, noKey{})
+// lookUp returns the lines of a host.
+func lookUp(db *knownhosts.HostKeyDB, address string) ([]KnownKey, error) {
+	err := db.HostKeyCallback()(address, &net.TCPAddr{IP: net.IPv4zero}, noKey{})
 	var key *xknownhosts.KeyError
 	if !errors.As(err, &key) {
-		return fmt.Errorf("read known hosts: look up %s: %w", c.address, err)
+		return nil, fmt.Errorf("read known hosts: look up %s: %w", address, err)
 	}
-	c.known = knownKeys(key.Want)
-	return nil
+	return knownKeys(key.Want), nil
 }
 
 func knownKeys(want []xknownhosts.KnownKey) []KnownKey {
@@ -299,7 +301,7 @@ func intersect(a, b []string) []string {
 // files accept.
 func (c *hostKeyCheck) callback(_ string, remote net.Addr, key ssh.PublicKey) error {
 	c.seen = key
-	err := c.db.HostKeyCallback()(c.address, remote, key)
+	err := c.files.accepts(c.address, remote, key)
 	if err == nil {
 		return nil
 	}

@@ -22,6 +22,7 @@ type login struct {
 	password string // "" is none
 	notes    []string
 	agent    net.Conn // nil without an agent
+	cache    *Cache
 	usedKeys bool
 	usedPass bool
 	tried    []string
@@ -31,7 +32,7 @@ type login struct {
 // newLogin reads keys and password. An error concerns something that was asked
 // for by name; what was only a default becomes a note.
 func newLogin(t Target, getenv func(string) string, limits Limits) (*login, error) {
-	l := &login{user: t.User}
+	l := &login{user: t.User, cache: t.cache}
 	if t.Password.set() {
 		var err error
 		if l.password, err = t.Password.read(getenv); err != nil {
@@ -146,11 +147,11 @@ func (l *login) credentialKey(name string, passphrase Secret, getenv func(string
 		return nil, err
 	}
 	name = "credential " + name
-	s, err := ssh.ParsePrivateKey(pem)
+	s, err := l.cache.privateKey(pem, nil)
 	var missing *ssh.PassphraseMissingError
 	switch {
 	case errors.As(err, &missing):
-		return decrypt(name, pem, passphrase, getenv)
+		return l.decrypt(name, pem, passphrase, getenv)
 	case err != nil:
 		return nil, fmt.Errorf("%s: not a private key: %w", name, fromPeer(err))
 	}
@@ -193,7 +194,7 @@ func (l *login) loadKey(name string, passphrase Secret, getenv func(string) stri
 		}
 		return nil, err
 	}
-	s, err := ssh.ParsePrivateKey(pem)
+	s, err := l.cache.privateKey(pem, nil)
 	var missing *ssh.PassphraseMissingError
 	if !errors.As(err, &missing) {
 		if err != nil {
@@ -208,11 +209,11 @@ func (l *login) loadKey(name string, passphrase Secret, getenv func(string) stri
 	} else if s := agentKey(name, fromAgent); s != nil {
 		return s, nil
 	}
-	return decrypt(name, pem, passphrase, getenv)
+	return l.decrypt(name, pem, passphrase, getenv)
 }
 
 // decrypt reads an encrypted private key.
-func decrypt(name string, pem []byte, passphrase Secret, getenv func(string) string) (ssh.Signer, error) {
+func (l *login) decrypt(name string, pem []byte, passphrase Secret, getenv func(string) string) (ssh.Signer, error) {
 	if !passphrase.set() {
 		return nil, &hinted{fmt.Errorf("%s: encrypted, and no passphrase is given", name),
 			"load the key into the SSH agent, or give its passphrase in a file or an environment variable"}
@@ -221,7 +222,7 @@ func decrypt(name string, pem []byte, passphrase Secret, getenv func(string) str
 	if err != nil {
 		return nil, fmt.Errorf("passphrase: %w", err)
 	}
-	s, err := ssh.ParsePrivateKeyWithPassphrase(pem, []byte(phrase))
+	s, err := l.cache.privateKey(pem, []byte(phrase))
 	if errors.Is(err, x509.IncorrectPasswordError) {
 		return nil, fmt.Errorf("%s: wrong passphrase", name)
 	}

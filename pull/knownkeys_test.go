@@ -125,7 +125,7 @@ func TestRevokeHostKey(t *testing.T) {
 	if err := os.WriteFile(trusting, []byte(keyLine("[127.0.0.1]:"+strconv.Itoa(s.port()), old.PublicKey())), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	check, err := newHostKeyCheck([]string{trusting, file}, s.address, ssh.SupportedAlgorithms())
+	check, err := newHostKeyCheck(nil, []string{trusting, file}, s.address, ssh.SupportedAlgorithms())
 	if err != nil {
 		t.Fatal(err)
 	}

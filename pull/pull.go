@@ -49,6 +49,8 @@ type Options struct {
 	// Limits bound every wait and every size. The zero value means
 	// DefaultLimits, and so does every zero field.
 	Limits Limits
+	// Cache is shared by all devices; nil is none.
+	Cache *Cache
 	// Hooks report progress. All are optional.
 	Hooks Hooks
 	// Getenv reads the environment variables that Secret and the agent

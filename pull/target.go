@@ -93,6 +93,8 @@ type Target struct {
 	// Legacy are insecure algorithms to allow for this device; see
 	// LegacyAlgorithms. nil allows none.
 	Legacy []string
+
+	cache *Cache // of Options
 }
 
 // ParseTarget reads [user@]host:path as scp takes it, with an IPv6 address in
