@@ -21,12 +21,49 @@ import (
 // read and only parsed and decrypted once. The decrypted keys stay in memory for
 // as long as the Cache does.
 //
+// It also remembers which devices were left with nothing open, so that a visit
+// that finds nothing new writes nothing to the ledger. A Cache belongs to one
+// ledger and one Owner.
+//
 // The zero value is empty and ready. It may be used from several goroutines. A
 // nil *Cache remembers nothing.
 type Cache struct {
 	mu    sync.Mutex
 	hosts map[string]*knownHosts // by the names of the files
 	keys  map[[sha256.Size]byte]ssh.Signer
+	clean map[string]time.Time // by directory of a device
+}
+
+// cleanFor is how long the ledger is not asked again for files of a device that
+// are in no listing. Only another process can make such files meanwhile.
+const cleanFor = time.Hour
+
+// isClean reports whether a visit of this directory asked the ledger for
+// everything that was open, not longer than cleanFor before now, and every visit
+// since then left nothing open. The next visit is begun with that: it is not
+// clean until setClean says so again.
+func (c *Cache) isClean(dir string, now time.Time) (since time.Time, clean bool) {
+	if c == nil {
+		return time.Time{}, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since, known := c.clean[dir]
+	delete(c.clean, dir)
+	return since, known && !now.Before(since) && now.Sub(since) < cleanFor
+}
+
+// setClean says that nothing was left open.
+func (c *Cache) setClean(dir string, since time.Time) {
+	if c == nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.clean == nil {
+		c.clean = make(map[string]time.Time)
+	}
+	c.clean[dir] = since
 }
 
 // fileState tells one state of a file from another.

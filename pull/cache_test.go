@@ -1,14 +1,18 @@
 package pull
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"acctpull/ledger"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -158,4 +162,46 @@ func BenchmarkKnownHosts(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A device that was left with nothing open is asked what is new and the ledger is
+// not written; what another process left behind is settled within the hour.
+func TestCacheClean(t *testing.T) {
+	r := newRig(t, scpQuirks{})
+	r.o.Cache = &Cache{}
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	r.o.Now = func() time.Time { return now }
+	visit := func(pause time.Duration, want ...string) {
+		t.Helper()
+		now = now.Add(pause)
+		res, err := r.pull(SFTP)
+		if err != nil || !slices.Equal(outcomes(res), want) {
+			t.Fatalf("%s %v", brief(res), err)
+		}
+	}
+	r.put(actName(1), "one\n", 1)
+	visit(0, actName(1)+" stored")
+	visit(time.Minute)
+	other := ledger.Key{Device: "router1", Path: "act", Name: actName(7), Size: 10, MTime: 5}
+	if _, err := r.ledger.Discover(context.Background(), now, []ledger.Key{other}); err != nil {
+		t.Fatal(err)
+	}
+	visit(time.Minute)
+	// A new file is fetched at once, and then everything is settled.
+	r.put(actName(2), "two\n", 1)
+	visit(time.Minute, actName(2)+" stored", actName(7)+" lost")
+	other.Name = actName(8)
+	if _, err := r.ledger.Discover(context.Background(), now, []ledger.Key{other}); err != nil {
+		t.Fatal(err)
+	}
+	visit(30 * time.Minute)
+	visit(30*time.Minute, actName(8)+" lost")
+	// After a visit that left something nothing is taken for granted.
+	r.o.Limits.FileSize = 10
+	r.put(actName(3), "three and more\n", 1)
+	visit(time.Minute, actName(3)+" failed")
+	if err := os.Remove(filepath.Join(r.act, actName(3))); err != nil {
+		t.Fatal(err)
+	}
+	visit(time.Minute, actName(3)+" lost")
 }

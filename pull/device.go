@@ -25,6 +25,7 @@ type run struct {
 	path    string // the directory as it stands in ledger keys
 	owner   string
 	archive *archive
+	clean   time.Time // the ledger was asked then for all that is open, and has nothing since
 
 	mu      sync.Mutex // guards hooks and progress
 	total   Progress
@@ -125,8 +126,10 @@ func (r *run) run(ctx context.Context) error {
 	if err := checkSpace(r.o.Data, r.limits.FreeStart); err != nil {
 		return r.fail("pull", err)
 	}
-	// What this owner still holds was left by a process that died.
-	if _, err := r.o.Ledger.ReleaseOwner(ctx, r.owner); err != nil {
+	if since, clean := r.o.Cache.isClean(r.cleanName(), r.o.Now()); clean {
+		r.clean = since
+	} else if _, err := r.o.Ledger.ReleaseOwner(ctx, r.owner); err != nil {
+		// What this owner still holds was left by a process that died.
 		return r.fail("pull", err)
 	}
 	if err := r.resume(ctx); err != nil {
@@ -136,8 +139,12 @@ func (r *run) run(ctx context.Context) error {
 		r.result.Attempts = attempt
 		err := r.once(ctx)
 		if err == nil {
+			if !r.clean.IsZero() && len(r.failed) == 0 {
+				r.o.Cache.setClean(r.cleanName(), r.clean)
+			}
 			return nil
 		}
+		r.clean = time.Time{}
 		if left := r.release(ctx); left != nil {
 			err = errors.Join(err, left)
 		}
@@ -349,7 +356,12 @@ func (r *run) claim(ctx context.Context, l listing, began time.Time) ([]work, er
 			open++
 		}
 	}
-	claims, err := r.o.Ledger.Claim(ctx, r.o.Now(), r.owner, r.limits.Run+5*time.Minute, r.device, 0)
+	if open == 0 && !r.clean.IsZero() {
+		r.listing(l, 0, 0)
+		return nil, nil
+	}
+	r.clean = r.o.Now()
+	claims, err := r.o.Ledger.Claim(ctx, r.clean, r.owner, r.limits.Run+5*time.Minute, r.device, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -380,12 +392,20 @@ func (r *run) claim(ctx context.Context, l listing, began time.Time) ([]work, er
 			return nil, err
 		}
 	}
+	r.listing(l, open, mine)
+	if open > mine || !l.complete {
+		r.clean = time.Time{}
+	}
+	return todo, nil
+}
+
+// listing puts the counts of a listing into the result.
+func (r *run) listing(l listing, open, mine int) {
 	r.result.Listed, r.result.Ignored = len(l.files), l.ignored
 	if !r.listed {
 		r.result.Known, r.result.Busy = len(l.files)-open, open-mine
 	}
 	r.listed = true
-	return todo, nil
 }
 
 // noteListing puts into the result when the directory was listed, and what was
@@ -398,6 +418,9 @@ func (r *run) noteListing(rows []ledger.Row, began, ended time.Time) {
 		}
 	}
 }
+
+// cleanName is what the Cache knows the directory by.
+func (r *run) cleanName() string { return r.device + "\x00" + r.path }
 
 // noteOldest puts the oldest listed file into the result: the one that was
 // named first, and of those the one that was seen first.

@@ -233,6 +233,7 @@ func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions,
 		Depot:  s.depot,
 		Ledger: s.ledger,
 		Verify: verifier(reading),
+		Cache:  &s.cache,
 		Owner:  "acctpull", // the lock on the directory makes us the only one
 		Hooks:  a.pullHooks(t, p),
 		Now:    a.pace.clock.Now,

@@ -20,6 +20,7 @@ type store struct {
 	depot      depot.Depot // where the finished files of all of them are
 	ledger     *ledger.Ledger
 	lock       *durable.Lock
+	cache      pull.Cache // what visits remember for the next
 }
 
 // lostLedgerError: there is work of earlier runs and no memory of it.
