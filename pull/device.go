@@ -77,7 +77,10 @@ func newRun(o Options, t Target) (*run, error) {
 	if o.Ledger == nil || o.Verify == nil || o.Data == "" {
 		return nil, errors.New("data directory, ledger and verification are needed")
 	}
-	t.Device, t.cache = t.device(), o.Cache
+	t.Device, t.cache, t.Jump = t.device(), o.Cache, slices.Clone(t.Jump)
+	for i := range t.Jump {
+		t.Jump[i].cache = o.Cache
+	}
 	if err := first(CheckDevice(t.Device), checkUser(t.User), checkHost(t.Host), checkPath(t.Path)); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
+	"acctpull/pull"
 )
 
 // store is a directory in which acctpull keeps its state: the data directory of
