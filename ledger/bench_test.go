@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"acctpull/internal/pgserver"
 	"acctpull/ledger"
 )
 
@@ -37,12 +38,26 @@ func perRow(b *testing.B, name string, rows int, f func()) {
 	})
 }
 
-// BenchmarkLedger fills a ledger of 10 devices × 2,000 files: listing, the same
-// listing again, claims of 50 with one transaction per 50 stored files, one
-// durable transaction per file, planning and finishing batches, and opening.
+// BenchmarkLedger fills a ledger of 10 devices × 2,000 files on each engine:
+// listing, the same listing again, the listing of a device that keeps 48 files,
+// claims of 50 with one transaction per 50 stored files, one durable transaction
+// per file, planning and finishing batches, taking and finishing devices, a full
+// check, and opening. CPU time is that of this process.
 func BenchmarkLedger(b *testing.B) {
+	b.Run("sqlite", func(b *testing.B) {
+		path := filepath.Join(b.TempDir(), "ledger.db")
+		benchLedger(b, path)
+		info, err := os.Stat(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Logf("%d bytes per row on disk", info.Size()/20000)
+	})
+	b.Run("postgres", func(b *testing.B) { benchLedger(b, pgserver.Start(b).Database()) })
+}
+
+func benchLedger(b *testing.B, path string) {
 	const devices, files = 10, 2000
-	path := filepath.Join(b.TempDir(), "ledger.db")
 	ctx := b.Context()
 	open := func() *ledger.Ledger {
 		l, err := ledger.Open(ctx, path)
@@ -96,6 +111,12 @@ func BenchmarkLedger(b *testing.B) {
 	}
 	step("discover", devices*files, discover)
 	step("discover-known", devices*files, discover)
+	step("discover-idle-48", 100*48, func() {
+		for i := range 100 {
+			_, err := l.Discover(ctx, start, listing(i % devices)[files-48:])
+			ok(err)
+		}
+	})
 	step("claim50-store50", devices*files-1000, func() { fetch("bulk", 50, 50, devices*files-1000) })
 	step("claim50-store1", 1000, func() { fetch("single", 50, 1, 1000) })
 	step("plan-finish-1000", devices*files, func() {
@@ -113,11 +134,22 @@ func BenchmarkLedger(b *testing.B) {
 				Rows: int64(10 * len(results)), Record: "service-ingress-octets", Date: "2026-01-02"}}, results))
 		}
 	})
+	step("take-finish-visit", 1000, func() {
+		for i := range 1000 {
+			device := fmt.Sprintf("router-%03d.example.net", i%200)
+			at := start.Add(time.Duration(i) * time.Minute)
+			c, _, yes, err := l.TakeDevice(ctx, at, device, "node", time.Minute, "site", 4, 1<<60)
+			ok(err)
+			if !yes {
+				b.Fatal("the device is held")
+			}
+			_, err = l.FinishDevice(ctx, at, c, []byte(`{"tried":"2026-01-02T03:04:05Z","good":"2026-01-02T03:04:05Z"}`),
+				ledger.Visit{Device: device, Began: at, Ended: at.Add(time.Second), Good: true, Listed: 48, Oldest: "x"})
+			ok(err)
+		}
+	})
 	step("check", devices*files, func() { ok(l.Check(ctx)) })
 	ok(l.Close())
-	step("open", devices*files, func() { l = open() })
+	step("open", 1, func() { l = open() })
 	ok(l.Close())
-	info, err := os.Stat(path)
-	ok(err)
-	b.Logf("%d bytes per row on disk", info.Size()/(devices*files))
 }

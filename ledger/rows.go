@@ -313,6 +313,10 @@ func one(res sql.Result, err error) (bool, error) {
 	return n != 0, err
 }
 
+// maxKey bounds the texts of a key: an entry of an index of PostgreSQL holds 2,704
+// bytes, and pulled_claim has the name almost twice.
+const maxKey = 2400
+
 // check reports what makes a key unusable.
 func (k Key) check() error {
 	switch {
@@ -322,6 +326,8 @@ func (k Key) check() error {
 		return about(k, errors.New("the file has no name"))
 	case k.Size < 0:
 		return about(k, fmt.Errorf("the size is %d", k.Size))
+	case len(k.Device)+len(k.Path)+2*len(k.Name) > maxKey:
+		return about(k, fmt.Errorf("device, path and name are too long: %d bytes with the name counted twice, the limit is %d", len(k.Device)+len(k.Path)+2*len(k.Name), maxKey))
 	case hasControl(k.Device):
 		return about(k, errors.New("the name of the device has a control character"))
 	}

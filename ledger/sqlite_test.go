@@ -143,7 +143,7 @@ func TestZeroBytes(t *testing.T) {
 
 func TestErrorText(t *testing.T) {
 	l := mustOpen(t, filepath.Join(t.TempDir(), "ledger.db"))
-	k := key("r\u202e1", "act\n\x1b[2J"+strings.Repeat("x", 5000))
+	k := key("r\u202e1", "act\n\x1b[2J"+strings.Repeat("x", 1000))
 	c := claim(t, l, "a", k)[0]
 	c.Attempt++
 	_, err := l.Store(t.Context(), start, c, digest("x"), "x")

@@ -1,6 +1,7 @@
 package ledger_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -266,4 +267,25 @@ func testRandomWalk(t *testing.T, s store) {
 		t.Errorf("%d records, the model has %d", records, 10*len(settled))
 	}
 	ok(t, l.Check(t.Context()))
+}
+
+func testCancelled(t *testing.T, s store) {
+	l := s()
+	k := key("r1", "act1101-20260102-030405.xml.gz")
+	c := claim(t, l, "a", k)[0]
+	before := row(t, l, k)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := l.Discover(ctx, start, []ledger.Key{key("r1", "x")})
+	refused(t, err, context.Canceled, "discover")
+	_, err = l.Store(ctx, start, c, digest("x"), "x")
+	refused(t, err, context.Canceled, "store")
+	_, _, err = l.PlanBatch(ctx, start, "exporter", time.Hour, 0, 0)
+	refused(t, err, context.Canceled, "plan")
+	if ledger.IsFatal(err) {
+		t.Error("a cancelled call is fatal")
+	}
+	if r := row(t, l, k); r != before {
+		t.Errorf("a cancelled call changed %+v to %+v", before, r)
+	}
 }

@@ -241,6 +241,7 @@ func testDiscoverRefuses(t *testing.T, s store) {
 		{func(k *ledger.Key) { k.Device = "a\nb" }, "control character"},
 		{func(k *ledger.Key) { k.Name = "a\xffb" }, "not UTF-8"},
 		{func(k *ledger.Key) { k.Path = "a\x00b" }, "without NUL"},
+		{func(k *ledger.Key) { k.Name = strings.Repeat("x", 1200) }, "too long"},
 	} {
 		bad := good
 		c.change(&bad)
@@ -253,6 +254,11 @@ func testDiscoverRefuses(t *testing.T, s store) {
 	if n := len(rows(t, l)); n != 0 {
 		t.Errorf("%d rows after refused listings", n)
 	}
+	long := good // random bytes, which an index cannot compress
+	for len(long.Device)+len(long.Path)+2*len(long.Name) < 2390 {
+		long.Name += digest(long.Name)[:5]
+	}
+	must(l.Discover(t.Context(), start, []ledger.Key{long}))(t)
 	odd := good
 	odd.Name = "line\nbreak \x1b[2J é"
 	if r := must(l.Discover(t.Context(), start, []ledger.Key{odd}))(t); r[0].Key != odd || row(t, l, odd).Key != odd {
@@ -479,26 +485,5 @@ func testTwoOwners(t *testing.T, s store) {
 		if r.State != ledger.Stored || r.Attempt != 1 {
 			t.Fatalf("row %+v", r)
 		}
-	}
-}
-
-func testCancelled(t *testing.T, s store) {
-	l := s()
-	k := key("r1", "act1101-20260102-030405.xml.gz")
-	c := claim(t, l, "a", k)[0]
-	before := row(t, l, k)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err := l.Discover(ctx, start, []ledger.Key{key("r1", "x")})
-	refused(t, err, context.Canceled, "discover")
-	_, err = l.Store(ctx, start, c, digest("x"), "x")
-	refused(t, err, context.Canceled, "store")
-	_, _, err = l.PlanBatch(ctx, start, "exporter", time.Hour, 0, 0)
-	refused(t, err, context.Canceled, "plan")
-	if ledger.IsFatal(err) {
-		t.Error("a cancelled call is fatal")
-	}
-	if r := row(t, l, k); r != before {
-		t.Errorf("a cancelled call changed %+v to %+v", before, r)
 	}
 }
