@@ -59,8 +59,10 @@ type Content struct {
 	// Records can be used, Refused cannot.
 	Records, Refused int64
 	// Vague is set if the meaning of the file cannot be told, so that the
-	// numbers say nothing.
-	Vague bool
+	// numbers say nothing. Truncated: it was cut off, and Records are whole.
+	Vague, Truncated bool
+	// Facts is what the ledger keeps of it, nil if that is not known.
+	Facts *ledger.Facts
 }
 
 // Options say what is checked. Data, Dataset, Quarantine, Ledger and Read are

@@ -88,6 +88,7 @@ type found struct {
 	sum         string
 	size, mtime int64
 	bad         string // why it cannot be read
+	facts       *ledger.Facts
 }
 
 // readArchive reads all closed files.
@@ -114,7 +115,7 @@ func (r *rebuild) readArchive(ctx context.Context) error {
 		if f.mtime, err = r.modified(f.rel); err != nil {
 			return err
 		}
-		f.sum, f.size = got.sum, size
+		f.sum, f.size, f.facts = got.sum, size, got.content.Facts
 		if got.err != nil {
 			f.bad = oneLine(got.err)
 		}
@@ -205,7 +206,7 @@ func (r *rebuild) rows(ctx context.Context) ([]ledger.Row, error) {
 	for _, f := range r.archive {
 		k := keyOf(f.device, f.sum)
 		row := ledger.Row{Key: ledger.Key{Device: f.device, Path: ledger.RebuiltPath, Name: path.Base(f.rel), Size: f.size, MTime: f.mtime},
-			State: ledger.Stored, SHA256: f.sum, Stored: f.rel}
+			State: ledger.Stored, SHA256: f.sum, Stored: f.rel, Facts: f.facts}
 		if i := came[listed{f.device, row.Name, f.size, f.mtime}]; i > 0 { // it was in quarantine first
 			row.Key, notes[i-1].State = notes[i-1].Key, -1
 		}
@@ -227,16 +228,17 @@ func (r *rebuild) rows(ctx context.Context) ([]ledger.Row, error) {
 		return cmp.Or(cmp.Compare(a.Device, b.Device), cmp.Compare(a.SHA256, b.SHA256),
 			-compareBool(r.named(a), r.named(b)), cmp.Compare(a.Stored, b.Stored))
 	})
+	for _, n := range notes {
+		if n.State >= 0 && !taken[n.Key] {
+			taken[n.Key] = true
+			delete(rest, keyOf(n.Device, n.SHA256))
+			rows = append(rows, n)
+		}
+	}
 	for k := range rest { // in the dataset and not in the archive any more
 		s := r.exported[k]
 		rows = append(rows, ledger.Row{Key: ledger.Key{Device: s.Device, Path: "sha256:" + s.SHA256, Name: s.Name},
 			State: ledger.Exported, SHA256: s.SHA256, Stored: s.Name, Records: s.Records})
-	}
-	for _, n := range notes {
-		if n.State == ledger.Quarantined && !taken[n.Key] {
-			taken[n.Key] = true
-			rows = append(rows, n)
-		}
 	}
 	return rows, nil
 }
@@ -290,7 +292,14 @@ func (r *rebuild) quarantined(ctx context.Context) ([]ledger.Row, error) {
 func (r *rebuild) isolated(ctx context.Context, device, rel string) (row ledger.Row, ok bool, err error) {
 	n, err := pull.ReadNote(ctx, r.o.Data, pull.NotePath(rel))
 	if err == nil && n.Device == device {
-		return ledger.Row{Key: n.Key, State: ledger.Quarantined, Stored: rel, Reason: n.Reason}, true, nil
+		row := ledger.Row{Key: n.Key, State: ledger.Quarantined, Stored: rel, Reason: n.Reason}
+		if s, exported := r.exported[keyOf(device, n.SHA256)]; !n.Released.IsZero() {
+			row.SHA256, row.State = n.SHA256, ledger.Stored
+			if exported {
+				row.State, row.Records = ledger.Exported, s.Records
+			}
+		}
+		return row, true, nil
 	}
 	_, size, err := r.o.Data.Sum(ctx, rel)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -64,6 +64,9 @@ type Options struct {
 	// Reader says. The same pointer stands for the same way. Its Catalogue is
 	// that of Reader, because the datasets are. Nil: Reader holds for all.
 	ReaderFor func(device string) *record.ReaderOptions
+	// Salvage tells of an input whether its complete records are exported if
+	// it is cut off, whatever Reader and ReaderFor say. Nil: as these say.
+	Salvage func(ledger.Input) bool
 	// Identify tells the accounting policy and file id that a file name says,
 	// 0 for what it does not say. It is asked when the file itself does not
 	// say. Nil means that names say nothing.
@@ -197,6 +200,22 @@ func New(o Options) (*Exporter, error) {
 		o.Reader.Catalogue = record.Builtin()
 	}
 	return &Exporter{o: o, reader: record.NewReader(o.Reader), readers: map[*record.ReaderOptions]reader{}}, nil
+}
+
+// readerFor returns the reader of an input.
+func (x *Exporter) readerFor(in ledger.Input) reader {
+	if x.o.Salvage == nil || !x.o.Salvage(in) {
+		return x.readerOf(in.Device)
+	}
+	o := x.o.Reader
+	if x.o.ReaderFor != nil {
+		if own := x.o.ReaderFor(in.Device); own != nil {
+			o = *own
+			o.Catalogue = x.o.Reader.Catalogue
+		}
+	}
+	o.Salvage = true
+	return record.NewReader(o)
 }
 
 // readerOf returns the reader of a device's files.

@@ -162,7 +162,7 @@ func (r *run) pass(in ledger.Input, keep bool) (res FileResult, err error) {
 	if err != nil {
 		return fatal("open input", err)
 	}
-	f := &inputFile{run: r, reader: r.x.readerOf(in.Device), in: in, keep: keep, src: &hashingReader{r: src, h: sha256.New()}}
+	f := &inputFile{run: r, reader: r.x.readerFor(in), in: in, keep: keep, src: &hashingReader{r: src, h: sha256.New()}}
 	res, err = f.read()
 	err = errors.Join(err, f.rejects.abort(), src.Close())
 	if err != nil {

@@ -28,6 +28,12 @@ type Note struct {
 	// Purged is when the bytes were removed, on purpose and to make room; the
 	// note stays. Zero: they are there.
 	Purged time.Time
+	// Released is when a person took the file as it is, By whom and Why.
+	// Zero: nobody did. With Salvage its whole records are taken although it
+	// is cut off.
+	Released time.Time
+	By, Why  string
+	Salvage  bool
 }
 
 // NotePath is where the note of a file in quarantine lies.
@@ -39,6 +45,9 @@ func (n Note) text() string {
 		n.Reason, n.Device, n.Path, n.Name, n.Size, n.MTime, n.SHA256, n.Since.UTC().Format(time.RFC3339))
 	if !n.Purged.IsZero() {
 		text += fmt.Sprintf("purged: %s\n", n.Purged.UTC().Format(time.RFC3339))
+	}
+	if !n.Released.IsZero() {
+		text += fmt.Sprintf("released: %s\nby: %s\nwhy: %s\nsalvage: %t\n", n.Released.UTC().Format(time.RFC3339), clean(n.By), clean(n.Why), n.Salvage)
 	}
 	return text
 }
@@ -115,6 +124,14 @@ func parseNote(text string) (n Note, err error) {
 			n.Since = moment(value)
 		case "purged":
 			n.Purged = moment(value)
+		case "released":
+			n.Released = moment(value)
+		case "by":
+			n.By = value
+		case "why":
+			n.Why = value
+		case "salvage":
+			n.Salvage = value == "true"
 		}
 	}
 	return n, err

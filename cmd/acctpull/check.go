@@ -55,7 +55,7 @@ other acctpull may be running for that.`,
 	fl.BoolVar(&f.rebuild, "rebuild", false, "make the ledger anew from archive, quarantine and dataset first")
 	fl.BoolVar(&f.days, "days", false, "print the sums of every device and day")
 	fl.StringVar(&f.removed, "removed-before", "", "`day` (2026-01-31): exported files from before it may have been removed from the archive on purpose")
-	f.reading.register(fl)
+	f.reading.registerMeaning(fl)
 	return c
 }
 
@@ -185,7 +185,11 @@ func contents(of func(device string) record.ReaderOptions) func(ctx context.Cont
 		c = audit.Content{Records: stats.Records, Refused: stats.BadRecords}
 		var file *record.FileError
 		if errors.As(err, &file) && (file.Kind == record.KindShape || file.Truncated()) {
-			c.Vague, err = file.Kind == record.KindShape, nil
+			c.Vague, c.Truncated, err = file.Kind == record.KindShape, file.Truncated(), nil
+		}
+		if err == nil && !c.Vague {
+			c.Facts = factsOf(r.Header(), stats, name)
+			c.Facts.Truncated = c.Truncated
 		}
 		return c, err
 	}

@@ -39,10 +39,15 @@ type readFlags struct {
 }
 
 func (f *readFlags) register(fl *pflag.FlagSet) {
+	f.registerMeaning(fl)
+	fl.BoolVar(&f.salvage, "salvage", false, "take the complete records of files that were cut off")
+}
+
+// registerMeaning leaves out what commands decide that look at kept files.
+func (f *readFlags) registerMeaning(fl *pflag.FlagSet) {
 	fl.StringVar(&f.profile, "profile", "", "`file` that names what accounting files do not say (see acctpull inspect)")
 	fl.StringVar(&f.record, "record", "", "record `name` of files that do not give one")
 	fl.StringVar(&f.platform, "platform", "", "`platform` that wrote the files, such as \"7210 SAS\"")
-	fl.BoolVar(&f.salvage, "salvage", false, "take the complete records of files that were cut off")
 }
 
 // options turns the flags into what a reader takes.
@@ -177,6 +182,7 @@ func (a *app) exporter(ctx context.Context, s *store, reading record.ReaderOptio
 		Rejects:    s.part(s.quarantine),
 		Reader:     reading,
 		ReaderFor:  of,
+		Salvage:    func(in ledger.Input) bool { return salvaged(ctx, s.depot, in) },
 		Identify:   identify,
 		Version:    buildVersion(),
 		Hooks: export.Hooks{
