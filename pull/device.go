@@ -247,7 +247,7 @@ func (r *run) once(ctx context.Context) error {
 		return r.fail("connect to", err)
 	}
 	defer c.close()
-	tr, err := openTransport(ctx, c, r.t)
+	tr, err := openFiles(ctx, c, r.t)
 	if err != nil {
 		return r.fail("pull", err)
 	}
@@ -281,6 +281,9 @@ func (r *run) round(ctx context.Context, tr transport) (again bool, err error) {
 			err = &hinted{err, "check the directory on the device: " + quote(r.t.Path)}
 		}
 		return false, r.fail("list", err)
+	}
+	if s, tells := tr.(interface{ skew() Skew }); tells {
+		r.result.Skew = s.skew()
 	}
 	todo, err := r.claim(ctx, l, began)
 	if err != nil {

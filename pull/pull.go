@@ -318,6 +318,9 @@ type Result struct {
 	// Listing is about the first complete listing of the run; zero if there
 	// was none.
 	Listing Listing
+	// Skew is the device's clock less ours, where the device tells its time:
+	// on the command line only. The zero value is unknown.
+	Skew Skew
 	// Known counts listed files that were settled in an earlier run, Busy
 	// those that another process is working on or that wait for a later
 	// retry.

@@ -48,6 +48,8 @@ type testServer struct {
 	// forward makes it a jump host: it connects to what a client asks for,
 	// after forward agreed. A reason other than 0 refuses.
 	forward func(address string) ssh.RejectionReason
+	// relay serves a session instead of exec and sftp.
+	relay func(ch ssh.Channel, reqs <-chan *ssh.Request)
 	// hello is called after login.
 	hello func(*ssh.ServerConn)
 
@@ -218,6 +220,12 @@ func (s *testServer) serve(n int, c net.Conn) {
 }
 
 func (s *testServer) session(ch ssh.Channel, reqs <-chan *ssh.Request) {
+	if s.relay != nil {
+		s.relay(ch, reqs)
+		_ = ch.Close()
+		ssh.DiscardRequests(reqs)
+		return
+	}
 	for r := range reqs {
 		var arg struct{ Text string }
 		_ = ssh.Unmarshal(r.Payload, &arg)

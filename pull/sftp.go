@@ -17,8 +17,9 @@ type sftpTransport struct {
 	c     *conn
 	p     *sftpClient
 	dir   string
-	block int // how much one READ asks for
-	files int // how many files may be open, 0: as many as the round trip asks for
+	block int  // how much one READ asks for
+	one   bool // one READ at a time; see Quirks.OneRead
+	files int  // how many files may be open, 0: as many as the round trip asks for
 }
 
 // openSFTP starts the subsystem. An error with a living connection means that

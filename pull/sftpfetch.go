@@ -57,6 +57,9 @@ func (t *sftpTransport) fetch(ctx context.Context, files []entry, r *receiver) e
 		return context.Cause(ctx)
 	}
 	x := &sftpFetch{t: t, ctx: ctx, r: r, limit: min(max(t.c.limits.Memory, sftpBlock), sftpOwed), stop: func() bool { return true }}
+	if t.one {
+		x.limit = 1
+	}
 	for _, e := range files {
 		x.todo = append(x.todo, &sftpFile{entry: e})
 	}
@@ -125,6 +128,9 @@ func (x *sftpFetch) read(f *sftpFile) bool {
 		x.ask(f, b)
 	}
 	if !f.probing {
+		if x.t.one && x.owed > 0 {
+			return false
+		}
 		f.probing = true
 		x.t.p.send(func(a answer) error { return x.probed(f, a) }, fxpRead, f.handle, uint64(f.entry.size), uint32(1))
 	}

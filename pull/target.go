@@ -90,6 +90,10 @@ type Target struct {
 	Jump []Target
 	// Transport is how the files come; "" is Auto.
 	Transport Transport
+	// Listing is how the files are listed; "" is what Quirks says.
+	Listing ListBy
+	// Quirks are the peculiarities of the device.
+	Quirks Quirks
 	// Legacy are insecure algorithms to allow for this device; see
 	// LegacyAlgorithms. nil allows none.
 	Legacy []string

@@ -24,7 +24,8 @@ type pullFlags struct {
 	config               string // inventory
 	sshConfig, jump      string
 	transport            string
-	legacy               []string
+	legacy, quirks       []string
+	listing              string
 	passwordFile         string
 	passwordEnv          string
 	passwordCred         string
@@ -84,6 +85,8 @@ exactly once, and a kill at any moment costs nothing but the file under way.`,
 	fl.StringVarP(&f.sshConfig, "ssh-config", "F", "", "ssh configuration `file` (default: ~/.ssh/config, /etc/ssh/ssh_config; none: no file)")
 	fl.StringVarP(&f.jump, "jump", "J", "", jumpUsage)
 	fl.StringVar(&f.transport, "transport", "auto", "auto, sftp or scp")
+	fl.StringVar(&f.listing, "listing", "", "list by auto, sftp, scp or cli (the device's own \"file dir\"; default: as the quirks say, or auto)")
+	fl.StringSliceVar(&f.quirks, "quirks", nil, "`names` of quirk profiles, or key=value; docs/service.md has the tables")
 	fl.StringSliceVar(&f.legacy, "legacy", nil, "allow old algorithms (SHA-1, CBC) for this device: all, or --legacy=`names`")
 	fl.Lookup("legacy").NoOptDefVal = allLegacy
 	fl.StringVar(&f.passwordFile, "password-file", "", "`file` with the password (mode 0600)")
@@ -172,6 +175,14 @@ func (a *app) target(f pullFlags, arg string) (pull.Target, error) {
 		return t, &usageError{err: err, hint: "a target is [user@]host:path, for example admin@router:cf1:/act"}
 	}
 	if t.Transport, err = pull.ParseTransport(f.transport); err != nil {
+		return t, &usageError{err: err}
+	}
+	if f.listing != "" {
+		if t.Listing, err = pull.ParseListBy(f.listing); err != nil {
+			return t, &usageError{err: err}
+		}
+	}
+	if t.Quirks, err = pull.ParseQuirks(f.quirks); err != nil {
 		return t, &usageError{err: err}
 	}
 	t.Device = f.device

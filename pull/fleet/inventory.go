@@ -71,6 +71,8 @@ type settings struct {
 	name, host, user, path, site, transport, hostKeyAlias string
 	port                                                  int
 	identities, identityCredentials, knownHosts, groups   []string
+	listing                                               string
+	quirks                                                pull.Quirks
 	jump                                                  []pull.Target
 	password, passphrase                                  pull.Secret
 	legacy                                                []string
@@ -227,7 +229,7 @@ func (doc *document) device(d *strictyaml.Decoder, e *entry) (dev Device, disabl
 		Target: pull.Target{
 			Device: m.name, User: m.user, Host: m.host, Port: m.port, Path: m.path, HostKeyAlias: m.hostKeyAlias,
 			Identities: m.identities, IdentityCredentials: m.identityCredentials, KnownHosts: m.knownHosts,
-			Password: m.password, Passphrase: m.passphrase, Legacy: m.legacy, Jump: doc.through(m.jump),
+			Password: m.password, Passphrase: m.passphrase, Legacy: m.legacy, Jump: doc.through(m.jump), Quirks: m.quirks,
 		},
 	}
 	if dev.Every == 0 && dev.Cron == nil {
@@ -252,6 +254,11 @@ func (doc *document) device(d *strictyaml.Decoder, e *entry) (dev Device, disabl
 	var err error
 	if dev.Target.Transport, err = pull.ParseTransport(m.transport); err != nil {
 		fail("transport", "%v", err)
+	}
+	if m.listing != "" {
+		if dev.Target.Listing, err = pull.ParseListBy(m.listing); err != nil {
+			fail("listing", "%v", err)
+		}
 	}
 	if every, life := dev.period(), dev.Life(); dev.Retention > 0 && every > life {
 		fail("every", "it is visited every %s, and its files live %s: some would expire unseen", strictyaml.Span(every), strictyaml.Span(life))

@@ -94,7 +94,9 @@ devices:
   - {host: a, legacy: [hmac-sha1-96, aes128-cbc]}
   - {host: b, groups: near}
   - {host: c, jump: "me@gate,inner,other:24"}
-  - {name: a2, host: a, jump: inner}
+  - {name: a2, host: a, jump: inner, quirks: [nokia-7210, scp-paths=many], listing: scp}
+  - {host: d, quirks: {sftp-block: 4096, sftp-reads: one}}
+  - {host: e, quirks: careful}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +117,10 @@ devices:
 	if pull.JumpWords(c.Jump) != "me@gate.example.net:2022,inner,other:24" || c.Jump[1].Password.Credential != "inner-password" {
 		t.Errorf("%+v", c)
 	}
-	if pull.JumpWords(a2.Jump) != "inner" {
+	if d, e := inv.Devices[4].Target.Quirks, inv.Devices[5].Target.Quirks; d != (pull.Quirks{Block: 4096, OneRead: true}) || !e.OnePath {
+		t.Errorf("%+v %+v", d, e)
+	}
+	if pull.JumpWords(a2.Jump) != "inner" || a2.Quirks != (pull.Quirks{Bare: true, Backslash: true, Listing: pull.ListCLI}) || a2.Listing != pull.ListSCP {
 		t.Errorf("%+v", a2)
 	}
 }
@@ -140,6 +145,9 @@ func TestLoadMistakes(t *testing.T) {
 		{head + "devices: [{host: a, jump: 'a,,b'}]\n", "line 3: jump: jump host \"\": empty host name"},
 		{head + "devices: [{host: a, legacy: [hmac-md5, aes256-cbc, arcfour, aes128-ctr, aes128-cbc]}]\n",
 			`line 3: legacy: legacy algorithm "hmac-md5" is not implemented here, "aes256-cbc" is not implemented here, "arcfour" is never used, "aes128-ctr" is current and always offered`},
+		{head + "devices: [{host: a, listing: ftp}]\n", "listing \"ftp\": must be auto, sftp, scp or cli"},
+		{head + "devices: [{host: a, quirks: {sftp-block: 1}}]\n", "must be 1024 to 32768"},
+		{head + "devices: [{host: a, quirks: nokia}]\n", "there is no such profile; possible are openssh"},
 		{head + "devices: [{host: a, legacy: perhaps}]\n", "legacy"},
 		{head + "jump-hosts: {j: {user: 'a:b', password-env: A, password-file: B}}\ndevices: [{host: a}]\n", "line 3: jump host j: user name|line 3: jump host j: only one of"},
 		{head + "jump-hosts: {j: {path: /act}}\ndevices: [{host: a}]\n", "there is no key \"path\""},

@@ -79,6 +79,26 @@ var groupKeys = []strictyaml.Key[settings]{
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Texts(k, n, &v.groups) }},
 	{Name: "transport", Type: "word", Limits: "auto, sftp or scp", Default: "auto", Doc: "How files come.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.transport) }},
+	{Name: "listing", Type: "word", Limits: "auto, sftp, scp or cli", Default: "auto", Doc: "How files are listed: as the transport does, over SFTP, with a glob over SCP, or with the command `file dir` of the device.",
+		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.listing) }},
+	{Name: "quirks", Type: "name, list, or mapping", Doc: "The peculiarities of the device: a profile, a list of profiles and `key=value`, or a mapping of keys; see Quirks.",
+		Set: func(d *decoder, k string, n *node, v *settings) bool {
+			var words []string
+			if n.Kind == yaml.MappingNode {
+				for i := 0; i+1 < len(n.Content); i += 2 {
+					words = append(words, n.Content[i].Value+"="+n.Content[i+1].Value)
+				}
+			} else if !d.Texts(k, n, &words) {
+				return false
+			}
+			q, err := pull.ParseQuirks(words)
+			if err != nil {
+				d.Fail(strictyaml.Value, n.Line, k, "%v", err)
+				return false
+			}
+			v.quirks = q
+			return true
+		}},
 	{Name: "jump", Type: "text", Limits: "[user@]host[:port], several with commas", Default: "as `ssh` would", Doc: "The jump hosts on the way, the first to be connected to first: names of `jump-hosts`, or of the ssh configuration. `none` goes straight.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool {
 			var text string
