@@ -28,6 +28,10 @@ var postgresEngine = engine{
 	snapshot:   sql.LevelRepeatableRead,
 }
 
+// stoppedAfter is how long a transaction waits for its process, which may have
+// been stopped or cut off, before the server ends it: others wait for its locks.
+const stoppedAfter = "10s"
+
 // isURL reports whether a ledger is on PostgreSQL.
 func isURL(where string) bool {
 	return strings.HasPrefix(where, "postgres://") || strings.HasPrefix(where, "postgresql://")
@@ -70,6 +74,9 @@ func (l *Ledger) openPostgres(ctx context.Context, where string) error {
 	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "acctpull"
+	}
+	if config.RuntimeParams["idle_in_transaction_session_timeout"] == "" {
+		config.RuntimeParams["idle_in_transaction_session_timeout"] = stoppedAfter
 	}
 	l.w = pool(*config, writerConns)
 	config.RuntimeParams["default_transaction_read_only"] = "on"

@@ -54,6 +54,9 @@ func (s Secret) Check() error {
 // maxSecret bounds a file with a secret, in bytes.
 const maxSecret = 64 << 10
 
+// Read returns the secret. Its error names the place and not the secret.
+func (s Secret) Read(getenv func(string) string) (string, error) { return s.read(getenv) }
+
 // read returns the secret.
 func (s Secret) read(getenv func(string) string) (string, error) {
 	if err := s.Check(); err != nil {

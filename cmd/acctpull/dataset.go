@@ -171,6 +171,7 @@ type readerOf func(device string) *record.ReaderOptions
 func (a *app) exporter(ctx context.Context, s *store, reading record.ReaderOptions, of readerOf, p *progress, done *exported) (*export.Exporter, error) {
 	return export.New(export.Options{
 		Dataset: s.dataset,
+		Node:    s.scratch(),
 		Open: func(in ledger.Input) (io.ReadCloser, error) {
 			if at := filepath.FromSlash(in.Stored); filepath.IsAbs(at) {
 				return os.Open(at) // given to acctpull export, and none of ours
@@ -208,13 +209,6 @@ type exported struct {
 
 func (e *exported) add(r export.FileResult) { e.files = append(e.files, r) }
 
-// exporterOwner has all batches of a data directory that is locked, so that a
-// batch which a crash left is taken up at once.
-const (
-	exporterOwner = "acctpull"
-	exportLease   = time.Hour
-)
-
 // exportPending exports everything that is stored and not exported, batch by
 // batch, an unfinished batch of an earlier run first.
 func (a *app) exportPending(ctx context.Context, s *store, reading record.ReaderOptions, of readerOf, p *progress) (*exported, error) {
@@ -224,16 +218,23 @@ func (a *app) exportPending(ctx context.Context, s *store, reading record.Reader
 		return done, err
 	}
 	for {
-		batch, ok, err := s.ledger.PlanBatch(ctx, a.pace.clock.Now(), exporterOwner, exportLease, batchFiles, batchBytes)
+		now, lease := s.lease(a)
+		batch, ok, err := s.ledger.PlanBatch(ctx, now, s.owner(), lease, batchFiles, batchBytes)
 		if err != nil || !ok {
 			a.overflowEvents(a.pace.clock.Now(), done)
 			return done, err
 		}
-		result, err := x.Run(ctx, batch)
-		if err != nil {
-			return done, err
+		var result export.Result
+		err = s.holding(ctx, batch, func(ctx context.Context) (err error) {
+			if result, err = x.Run(ctx, batch); err != nil {
+				return err
+			}
+			return s.ledger.FinishBatch(ctx, a.pace.clock.Now(), batch.BatchClaim, result.Outputs, result.Inputs)
+		})
+		if errors.Is(err, ledger.ErrLeaseLost) {
+			continue // another node has it, and finds what was published
 		}
-		if err := s.ledger.FinishBatch(ctx, a.pace.clock.Now(), batch.BatchClaim, result.Outputs, result.Inputs); err != nil {
+		if err != nil {
 			return done, err
 		}
 		done.outputs = append(done.outputs, result.Outputs...)
@@ -265,7 +266,7 @@ func (a *app) prepare(ctx context.Context, s *store, rebuild bool, reading recor
 	if err != nil {
 		return err
 	}
-	if _, err := x.RemoveLeftovers(); err != nil {
+	if err := s.tidy(ctx, x); err != nil {
 		return err
 	}
 	found, err := s.forgotten(ctx)

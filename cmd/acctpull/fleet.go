@@ -15,6 +15,7 @@ import (
 
 	"acctpull/event"
 	"acctpull/internal/durable"
+	"acctpull/ledger"
 	"acctpull/pull"
 	"acctpull/pull/fleet"
 	"acctpull/record"
@@ -107,21 +108,53 @@ func (r *fleetRun) readerOf(device string) *record.ReaderOptions {
 	return r.reading[device]
 }
 
-// visit pulls one device.
-func (r *fleetRun) visit(ctx context.Context, d fleet.Device, _ fleet.State, _ time.Time) fleet.Outcome {
+// perSite is how many devices of one site are pulled at the same time.
+func (r *fleetRun) perSite() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.inv.PerSite
+}
+
+// options are those of the visits of a device.
+func (r *fleetRun) options(d fleet.Device) pull.Options {
 	reading := record.ReaderOptions{}
 	if own := r.readerOf(d.Name); own != nil {
 		reading = *own
 	}
 	o := r.a.pullOptions(r.store, d.Target, reading, r.progress)
 	o.Limits = r.limits
-	result, err := pull.Device(ctx, o, d.Target)
-	if err != nil && ctx.Err() == nil {
-		r.a.pullFailed(r.a.pace.clock.Now(), d.Target, err)
+	return o
+}
+
+// visit pulls one device.
+func (r *fleetRun) visit(ctx context.Context, d fleet.Device, s fleet.State, began time.Time) fleet.Outcome {
+	if r.store.sharing != nil {
+		return r.store.sharing.visit(ctx, r, d, s, began)
 	}
+	o, v := r.fetch(ctx, d, began)
+	if o.Stopped {
+		return o
+	}
+	if err := r.store.ledger.AddVisit(ctx, v); err != nil && ctx.Err() == nil {
+		return r.outcome(ctx, d, pull.Result{}, err)
+	}
+	return o
+}
+
+// fetch pulls one device that nobody else pulls meanwhile.
+func (r *fleetRun) fetch(ctx context.Context, d fleet.Device, began time.Time) (fleet.Outcome, ledger.Visit) {
+	result, err := pull.Device(ctx, r.options(d), d.Target)
 	r.mu.Lock()
 	r.results[d.Name] = result
 	r.mu.Unlock()
+	return r.outcome(ctx, d, result, err), r.seen(d, began, result, err)
+}
+
+// outcome tells the schedule what a visit came to, and people why it failed.
+func (r *fleetRun) outcome(ctx context.Context, d fleet.Device, result pull.Result, err error) fleet.Outcome {
+	if err != nil && ctx.Err() == nil {
+		r.a.pullFailed(r.a.pace.clock.Now(), d.Target, err)
+	}
 	var key *pull.HostKeyError
 	var auth *pull.AuthError
 	return fleet.Outcome{
@@ -129,6 +162,18 @@ func (r *fleetRun) visit(ctx context.Context, d fleet.Device, _ fleet.State, _ t
 		Refused: errors.As(err, &key) || errors.As(err, &auth) && !errors.Is(err, pull.ErrTimeout),
 		Oldest:  result.Oldest, OldestSeen: result.OldestSeen, Files: result.Count(pull.Stored) + result.Count(pull.Alias),
 	}
+}
+
+// seen is what the ledger keeps of a visit.
+func (r *fleetRun) seen(d fleet.Device, began time.Time, result pull.Result, err error) ledger.Visit {
+	v := ledger.Visit{Device: d.Name, Began: began, Ended: r.a.pace.clock.Now(), Good: err == nil, Listed: result.Listed, Oldest: result.Oldest}
+	if v.Ended.Before(began) {
+		v.Ended = began // our clock was set back
+	}
+	if err != nil {
+		v.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	return v
 }
 
 // result returns what the visit of a device that has just ended found.
@@ -146,7 +191,7 @@ func (a *app) newFleetRun(ctx context.Context, file string, rebuild bool) (r *fl
 	if err != nil {
 		return nil, err
 	}
-	s, err := openData(ctx, inv.Data)
+	s, err := a.openFleet(ctx, inv)
 	if err != nil {
 		return nil, err
 	}
@@ -160,6 +205,9 @@ func (a *app) newFleetRun(ctx context.Context, file string, rebuild bool) (r *fl
 	}
 	r = &fleetRun{a: a, file: file, store: s, limits: a.pace.limits, progress: a.progress(), results: map[string]pull.Result{}}
 	r.use(inv, reading)
+	if s.sharing != nil {
+		return r, nil // every device is put in order before its first visit
+	}
 	return r, a.adopt(ctx, a.pullOptions(s, pull.Target{Device: "archive"}, record.ReaderOptions{}, r.progress))
 }
 
@@ -178,18 +226,27 @@ type memory struct {
 	Devices map[string]fleet.State `json:"devices"`
 }
 
-// remembered reads the states of an earlier run.
-func (r *fleetRun) remembered() map[string]fleet.State {
+// remembered returns what is known of the devices. It is never nil.
+func (r *fleetRun) remembered(ctx context.Context) (map[string]fleet.State, error) {
+	if r.store.sharing != nil {
+		return r.store.sharing.states(ctx)
+	}
 	path := filepath.Join(r.store.root, memoryFile)
 	states, err := readMemory(path)
 	if err != nil {
 		r.a.events.Emit(event.ConfigRefused(r.a.pace.clock.Now(), path, "every device is visited at once: "+err.Error()))
 	}
-	return states
+	if states == nil {
+		states = map[string]fleet.State{}
+	}
+	return states, nil
 }
 
-// remember writes the states.
+// remember writes the states. A shared ledger has them with every visit.
 func (r *fleetRun) remember(states map[string]fleet.State) error {
+	if r.store.sharing != nil {
+		return nil
+	}
 	text, err := json.MarshalIndent(memory{1, states}, "", " ")
 	if err != nil {
 		return err
@@ -231,9 +288,9 @@ func (a *app) pullFleet(ctx context.Context, f pullFlags, names []string) (err e
 	}
 	sum := &fleetSummary{Devices: []deviceLine{}, summary: *newSummary("")}
 	codes := map[int]int{}
-	states := r.remembered()
-	if states == nil {
-		states = map[string]fleet.State{}
+	states, err := r.remembered(ctx)
+	if err != nil {
+		return err
 	}
 	runner := fleet.Runner{Clock: a.pace.clock, Visit: r.visit, OnVisit: func(d fleet.Device, o fleet.Outcome, s fleet.State, _ time.Time, took time.Duration) {
 		states[d.Name] = s
@@ -256,12 +313,22 @@ func (a *app) pullFleet(ctx context.Context, f pullFlags, names []string) (err e
 		sum.Devices = append(sum.Devices, line)
 		r.progress.set("%d of %d devices, %d files, %s", len(sum.Devices), len(devices), sum.Stored, size(sum.Bytes))
 	}}
-	runner.Once(ctx, devices, r.inv.AtOnce, r.inv.PerSite, func(name string) fleet.State { return states[name] })
+	once := func(ctx context.Context) error {
+		runner.Once(ctx, devices, r.inv.AtOnce, r.inv.PerSite, func(name string) fleet.State { return states[name] })
+		return nil
+	}
+	if err := r.store.keeping(ctx, once); err != nil {
+		return err
+	}
 	if err := r.remember(states); err != nil {
 		return err
 	}
 	if !f.noExport && ctx.Err() == nil {
-		ex, err := r.export(ctx)
+		var ex *exported
+		err := r.store.keeping(ctx, func(ctx context.Context) (err error) {
+			ex, err = r.export(ctx)
+			return err
+		})
 		sum.exported(ex)
 		if err != nil {
 			r.progress.done()

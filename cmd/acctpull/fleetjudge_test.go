@@ -33,7 +33,7 @@ func (p *proofFleet) judge() verdict {
 	t := p.t
 	t.Helper()
 	rows := p.dataset()
-	told := p.told()
+	told, visits := p.told()
 	var v verdict
 	var sums policy.Truth
 	for i := range p.fleet.Len() {
@@ -60,7 +60,7 @@ func (p *proofFleet) judge() verdict {
 					sums.Add(d.Counters(f))
 					continue
 				}
-				p.explain(&v, d, f, told[[2]string{d.Name(), name}])
+				p.explain(&v, d, f, told[[2]string{d.Name(), name}], visits[d.Name()])
 			}
 		}
 	}
@@ -104,7 +104,7 @@ func describe(files []simdevice.TruthFile) string {
 }
 
 // explain says why a file is not in the dataset.
-func (p *proofFleet) explain(v *verdict, d *simdevice.Device, f simdevice.TruthFile, rows []ledger.Row) {
+func (p *proofFleet) explain(v *verdict, d *simdevice.Device, f simdevice.TruthFile, rows []ledger.Row, visits []ledger.Visit) {
 	p.t.Helper()
 	broken := slices.ContainsFunc(rows, func(r ledger.Row) bool { return r.State == ledger.Lost || r.State == ledger.Quarantined })
 	switch {
@@ -116,36 +116,13 @@ func (p *proofFleet) explain(v *verdict, d *simdevice.Device, f simdevice.TruthF
 		p.t.Errorf("%s: %s is on the device and not here, and the ledger has %v", d.Name(), f.Name, rows)
 	default:
 		v.unseen++
-		if calm := p.calm(d.Name(), f.Sealed, f.Gone); calm > time.Hour && f.Cause == simdevice.Expired {
-			p.t.Errorf("%s: %s was on the device from %v to %v (%s), for %v of that nothing was wrong with it, and it was not fetched; the ledger has %v",
-				d.Name(), f.Name, f.Sealed, f.Gone, f.Cause, calm, rows)
+		for _, seen := range visits {
+			if seen.Good && !seen.Began.Before(f.Sealed.Add(p.lag)) && !seen.Ended.After(f.Gone) {
+				p.t.Errorf("%s: %s was on the device from %v to %v (%s), the visit from %v to %v was good, and it is not here; the ledger has %v",
+					d.Name(), f.Name, f.Sealed, f.Gone, f.Cause, seen.Began, seen.Ended, rows)
+			}
 		}
 	}
-}
-
-// calm is the longest time without a fault between two times.
-func (p *proofFleet) calm(device string, from, to time.Time) time.Duration {
-	longest, at := time.Duration(0), from
-	if at.Before(p.began) {
-		at = p.began
-	}
-	for _, e := range p.faults {
-		if e.device != device {
-			continue
-		}
-		// A refused login keeps us away for a while.
-		begin, end := p.began.Add(e.from), p.began.Add(e.to)
-		if strings.Contains(e.fault, "refuse") || strings.Contains(e.fault, "host-key") {
-			end = end.Add(4 * time.Hour)
-		}
-		if begin.After(at) {
-			longest = max(longest, min(begin.Sub(at), to.Sub(at)))
-		}
-		if end.After(at) {
-			at = end
-		}
-	}
-	return max(longest, to.Sub(at))
 }
 
 // dataset counts the rows by device, file and end of the interval.
@@ -187,20 +164,47 @@ func (p *proofFleet) counters(want policy.Truth) {
 	}
 }
 
-// told are the rows of the ledger by device and name.
-func (p *proofFleet) told() map[[2]string][]ledger.Row {
+// told are the rows of the ledger by device and name, and its visits by device.
+// Nobody holds anything any more.
+func (p *proofFleet) told() (map[[2]string][]ledger.Row, map[string][]ledger.Visit) {
 	p.t.Helper()
 	l, err := ledger.Open(p.t.Context(), p.ledger())
 	check(p.t, err)
 	defer func() { check(p.t, l.Close()) }()
-	all := map[[2]string][]ledger.Row{}
+	check(p.t, l.Check(p.t.Context()))
+	all, visits := map[[2]string][]ledger.Row{}, map[string][]ledger.Visit{}
+	devices, err := l.DeviceStates(p.t.Context(), -1)
+	check(p.t, err)
+	for _, d := range devices {
+		if d.Owner != "" {
+			p.t.Errorf("%s is still held by %s", d.Device, d.Owner)
+		}
+	}
+	for i := range p.fleet.Len() {
+		name := p.fleet.Device(i).Name()
+		for v, err := range l.Visits(p.t.Context(), name, p.began.Add(-time.Hour), p.fleet.Now().Add(time.Hour)) {
+			check(p.t, err)
+			visits[name] = append(visits[name], v)
+		}
+		if len(visits[name]) == 0 {
+			p.t.Errorf("%s: no visit is known", name)
+		}
+	}
 	for row, err := range l.Files(p.t.Context(), "") {
 		check(p.t, err)
 		k := [2]string{row.Device, row.Name}
 		all[k] = append(all[k], row)
+		if row.Owner != "" {
+			p.t.Errorf("%s: %s is still held by %s", row.Device, row.Name, row.Owner)
+		}
 	}
-	return all
+	return all, visits
 }
 
 // ledger is where the ledger of the nodes is.
-func (p *proofFleet) ledger() string { return filepath.Join(p.data, "ledger.db") }
+func (p *proofFleet) ledger() string {
+	if p.database != "" {
+		return p.database
+	}
+	return filepath.Join(p.data, "ledger.db")
+}

@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"acctpull/internal/pgserver"
 	"acctpull/internal/simdevice"
 	"acctpull/pull"
 )
@@ -29,6 +32,10 @@ type proofFleet struct {
 	faults []episode
 	nodes  []*node
 	kills  int
+	// database is the ledger that the nodes share, with its password; "" if it
+	// is a file.
+	database string
+	lag      time.Duration // how far the clock of the devices was behind at most
 }
 
 // episode is a time during which something is wrong with a device.
@@ -172,6 +179,23 @@ func (p *proofFleet) follow() {
 	p.t.Helper()
 	if d := p.pace.Clock.Now().Sub(p.fleet.Now()); d > 0 {
 		check(p.t, p.fleet.Step(d))
+		p.lag = max(p.lag, p.pace.Clock.Now().Sub(p.fleet.Now()), d)
+	}
+}
+
+// until waits for something that the nodes do, while the clock goes on.
+func (p *proofFleet) until(what string, ok func() bool) {
+	p.t.Helper()
+	for limit := time.Now().Add(time.Minute); !ok(); {
+		if time.Now().After(limit) {
+			log := ""
+			for _, n := range p.nodes {
+				log += n.log.String() + "\n"
+			}
+			p.t.Fatalf("%s did not happen within a minute\n%s", what, log)
+		}
+		time.Sleep(5 * time.Millisecond) // real processes run in real time
+		p.follow()
 	}
 }
 
@@ -223,17 +247,99 @@ func (p *proofFleet) last() {
 	}
 }
 
-// TestFleetProof is a fleet with every fault of the simulator, and a service
-// whose nodes are killed every few seconds. In the end every record that could
-// be read is in Parquet exactly once.
-func TestFleetProof(t *testing.T) {
-	devices, lasts, rate, nodes := 12, time.Hour, int64(360), 1
+// TestFleetProofAlone is a fleet with every fault of the simulator, and a service
+// that is killed every few seconds. In the end every record that could be read
+// is in Parquet exactly once.
+func TestFleetProofAlone(t *testing.T) {
+	devices, lasts, rate := 12, 40*time.Minute, int64(600)
+	if proof() {
+		devices, lasts, rate = 60, 2*time.Hour, 200
+	}
+	p := newProofFleet(t, devices, lasts, rate, "")
+	p.run(1, lasts)
+}
+
+// TestFleetProofNodes is the same with two nodes on one ledger, of which one is
+// killed every few seconds.
+func TestFleetProofNodes(t *testing.T) {
+	devices, lasts, rate := 12, 40*time.Minute, int64(600)
 	if proof() {
 		devices, lasts, rate = 200, 10*time.Hour, 200
 	}
-	p := newProofFleet(t, devices, lasts, rate, "")
+	database := pgserver.Start(t).Database()
+	p := newProofFleet(t, devices, lasts, rate, sharedLedger(t, database))
+	p.pace.Lease = 3 * time.Second
+	p.database = database
+	p.run(2, lasts)
+}
+
+// sharedLedger is the part of an inventory that names a database. The password
+// does not stand in it.
+func sharedLedger(t *testing.T, database string) string {
+	t.Helper()
+	u, err := url.Parse(database)
+	check(t, err)
+	password, _ := u.User.Password()
+	u.User = url.User(u.User.Username())
+	file := filepath.Join(t.TempDir(), "ledger-password")
+	check(t, os.WriteFile(file, []byte(password+"\n"), 0o600))
+	return fmt.Sprintf("ledger: %q\nledger-password-file: %s\n", u.String(), file)
+}
+
+// run runs the nodes for a time and judges what they made of it.
+func (p *proofFleet) run(nodes int, lasts time.Duration) {
+	p.t.Helper()
 	p.serve(nodes, lasts)
 	p.last()
 	v := p.judge()
-	t.Logf("%d devices, %v at %d times real time, %d faults, %d nodes, %d kills: %s", devices, lasts, rate, len(p.faults), nodes, p.kills, v)
+	left, err := filepath.Glob(filepath.Join(p.data, "devices", "*", "act-collect", "*"))
+	check(p.t, err)
+	if len(left) > 0 {
+		p.t.Errorf("left in act-collect: %v", left)
+	}
+	p.t.Logf("%d devices, %v at %d times real time, %d faults, %d nodes, %d kills: %s", p.fleet.Len(), lasts, p.pace.Clock.Rate, len(p.faults), nodes, p.kills, v)
+}
+
+// TestZombie stops a node in the middle of a file for longer than its lease.
+// Another node takes the device over; when the first one wakes up it can damage
+// nothing, and goes on as if it were new.
+func TestZombie(t *testing.T) {
+	database := pgserver.Start(t).Database()
+	p := newProofFleet(t, 10, 0, 60, sharedLedger(t, database))
+	p.pace.Lease = 1500 * time.Millisecond
+	p.database = database
+	for i := range p.fleet.Len() {
+		p.fleet.Device(i).SetFaults(simdevice.Faults{SlowBytesPerSecond: 2000})
+	}
+	p.pace.Clock.Began = time.Now().Round(0)
+	first := startNode(t, p.pace, "serve", "-c", p.file)
+	p.nodes = append(p.nodes, first)
+	var making []string
+	p.until("a file in the making", func() bool {
+		making, _ = filepath.Glob(filepath.Join(p.data, "devices", "*", "act-collect", ".tmp-*"))
+		return len(making) > 0
+	})
+	check(t, first.cmd.Process.Signal(syscall.SIGSTOP))
+	for i := range p.fleet.Len() {
+		p.fleet.Device(i).SetFaults(simdevice.Faults{})
+	}
+	second := startNode(t, p.pace, "serve", "-c", p.file)
+	p.nodes = append(p.nodes, second)
+	p.until("a take-over", func() bool { return strings.Contains(second.log.String(), "name=deviceTakenOver") })
+	device := filepath.Base(filepath.Dir(filepath.Dir(making[0])))
+	p.until("a file of "+device, func() bool {
+		found, _ := filepath.Glob(filepath.Join(p.data, "devices", device, "act", "act*"))
+		return len(found) > 0
+	})
+	if _, err := os.Stat(making[0]); err == nil {
+		t.Errorf("%s is still there", making[0])
+	}
+	check(t, first.cmd.Process.Signal(syscall.SIGCONT))
+	p.until("the end of what is void", func() bool { return strings.Contains(first.log.String(), "name=leaseLost") })
+	second.end(t)
+	stored := strings.Count(first.log.String(), "name=filePulled")
+	p.until("a file of the node that woke up", func() bool { return strings.Count(first.log.String(), "name=filePulled") > stored })
+	first.end(t)
+	p.last()
+	t.Log(p.judge())
 }

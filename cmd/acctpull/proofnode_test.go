@@ -43,6 +43,8 @@ func (c fastClock) Until(t time.Time) time.Duration {
 type nodePace struct {
 	Clock  fastClock   `json:"clock"`
 	Limits pull.Limits `json:"limits"`
+	// How the nodes work together, in real time; zero for the real values.
+	Lease time.Duration `json:"lease"`
 }
 
 // testNode is the program, at another pace.
@@ -56,6 +58,9 @@ func testNode(text string) int {
 	defer stop()
 	real := realPace()
 	real.clock, real.limits = p.Clock, p.Limits
+	if p.Lease > 0 {
+		real.lease, real.renew, real.sync = p.Lease, p.Lease/6, p.Lease/20
+	}
 	a := &app{env: envMap(os.Environ()), stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, pace: real}
 	return a.run(ctx, os.Args[1:])
 }

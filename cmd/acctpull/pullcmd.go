@@ -245,7 +245,7 @@ func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions,
 		Ledger: s.ledger,
 		Verify: verifier(reading),
 		Cache:  &s.cache,
-		Owner:  "acctpull", // the lock on the directory makes us the only one
+		Owner:  s.owner(),
 		Hooks:  a.pullHooks(t, p),
 		Now:    a.pace.clock.Now,
 		Getenv: a.getenv,
@@ -255,11 +255,16 @@ func (a *app) pullOptions(s *store, t pull.Target, reading record.ReaderOptions,
 // adopt puts archive and ledger in order after a crash.
 func (a *app) adopt(ctx context.Context, o pull.Options) error {
 	recovery, err := pull.Recover(ctx, o)
+	a.recovered(recovery)
+	return err
+}
+
+// recovered tells of files that were found after a crash.
+func (a *app) recovered(r pull.Recovery) {
 	now := a.pace.clock.Now()
-	for _, f := range append(recovery.Adopted, recovery.Quarantined...) {
+	for _, f := range append(r.Adopted, r.Quarantined...) {
 		a.pulledFile(now, f)
 	}
-	return err
 }
 
 // describeTarget is how a device is named in messages.

@@ -49,10 +49,16 @@ type app struct {
 type pace struct {
 	clock  fleet.Clock // of schedules, ledger rows and events
 	limits pull.Limits // of one visit
+	// How nodes on one ledger work together, in real time: how long a lease
+	// lasts, how often leases are renewed, how often each node looks what the
+	// others found.
+	lease, renew, sync time.Duration
 }
 
 // realPace is that of every run of the program.
-func realPace() pace { return pace{clock: fleet.SystemClock{}} }
+func realPace() pace {
+	return pace{clock: fleet.SystemClock{}, lease: 2 * time.Minute, renew: 20 * time.Second, sync: 5 * time.Second}
+}
 
 // wait waits for a time of the clock; false if ctx ended first.
 func (p *pace) wait(ctx context.Context, d time.Duration) bool {

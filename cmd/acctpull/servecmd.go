@@ -67,7 +67,10 @@ func (a *app) serve(ctx context.Context, file, address string, rebuild bool) (er
 	}
 	defer func() { err = errors.Join(err, r.store.Close()) }()
 	r.limits.Retries = -1 // the schedule tries again, and meanwhile the place is free for others
-	states := r.remembered()
+	states, err := r.remembered(ctx)
+	if err != nil {
+		return err
+	}
 	pending := make(chan struct{}, 1)
 	poke := func() {
 		select {
@@ -96,7 +99,7 @@ func (a *app) serve(ctx context.Context, file, address string, rebuild bool) (er
 	fmt.Fprintf(a.stderr, "acctpull: serving %s of %s into %s\n", plural(len(r.inv.Devices), "device"), file, r.inv.Data)
 	a.metrics.Config(a.pace.clock.Now(), true)
 	a.metrics.Ask(r.samples(runner))
-	err = together(ctx, []func(context.Context) error{
+	jobs := []func(context.Context) error{
 		runner.Run,
 		func(ctx context.Context) error {
 			return w.run(ctx, r.probe(runner), func() string { return standingsOf(runner, a.pace.clock.Now()).line() })
@@ -119,7 +122,18 @@ func (a *app) serve(ctx context.Context, file, address string, rebuild bool) (er
 				}
 			}
 		},
-	})
+	}
+	if sh := r.store.sharing; sh != nil {
+		jobs = append(jobs, sh.keep,
+			func(ctx context.Context) error { return sh.learn(ctx, runner) },
+			func(ctx context.Context) error { // what a node stored that is gone
+				for a.pace.wait(ctx, exportPause) {
+					poke()
+				}
+				return nil
+			})
+	}
+	err = together(ctx, jobs)
 	return errors.Join(err, r.remember(runner.States()))
 }
 
@@ -127,8 +141,12 @@ func (a *app) serve(ctx context.Context, file, address string, rebuild bool) (er
 func (r *fleetRun) reload(runner *fleet.Runner, states map[string]fleet.State) {
 	now := r.a.pace.clock.Now()
 	inv, reading, err := r.a.loadInventory(r.file)
-	if err == nil && inv.Data != r.inv.Data {
+	switch {
+	case err != nil:
+	case inv.Data != r.inv.Data:
 		err = fmt.Errorf("data is %s now: another directory needs a restart", inv.Data)
+	case inv.Ledger != r.inv.Ledger || inv.LedgerPassword != r.inv.LedgerPassword || inv.Node != r.inv.Node:
+		err = errors.New("ledger or node is another one now: that needs a restart")
 	}
 	r.a.metrics.Config(now, err == nil)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 )
 
 func (a *app) statusCommand() *cobra.Command {
-	file, troubled := "", false
+	file, troubled, nodes := "", false, false
 	c := &cobra.Command{
 		Use:   "status -c FILE [DEVICE|GROUP…]",
 		Short: "Tell how every device stands: what is fetched, what waits, when a file may be lost",
@@ -32,12 +32,19 @@ was never visited or may be losing files, or if a file was lost or is in
 quarantine.`,
 		Example: `  acctpull status -c fleet.yaml
   acctpull status -c fleet.yaml --troubled
+  acctpull status -c fleet.yaml --nodes
   acctpull --json status -c fleet.yaml north`,
-		RunE: func(c *cobra.Command, args []string) error { return a.status(c.Context(), file, troubled, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if nodes {
+				return a.statusOfNodes(c.Context(), file)
+			}
+			return a.status(c.Context(), file, troubled, args)
+		},
 	}
 	c.ValidArgsFunction = completeDevices(&file)
 	c.Flags().StringVarP(&file, "config", "c", "", "inventory `file`; docs/service.md describes it")
 	c.Flags().BoolVar(&troubled, "troubled", false, "only devices that need a person")
+	c.Flags().BoolVar(&nodes, "nodes", false, "the nodes that share the ledger, instead of the devices")
 	_ = c.MarkFlagRequired("config")
 	return c
 }
@@ -62,6 +69,8 @@ type deviceStatus struct {
 	Records     int64  `json:"records"`
 	Failures    int    `json:"failures_in_a_row"`
 	Error       string `json:"error,omitempty"`
+	// VisitedBy is the node that visits it now, if nodes share the ledger.
+	VisitedBy string `json:"visited_by,omitempty"`
 
 	standing fleet.Standing
 	left     time.Duration
@@ -81,11 +90,7 @@ func (a *app) status(ctx context.Context, file string, troubledOnly bool, names 
 	if err != nil {
 		return &usageError{err: err, hint: "the names stand in " + file}
 	}
-	states, err := readMemory(filepath.Join(inv.Data, memoryFile))
-	if err != nil {
-		return err
-	}
-	counts, err := ledgerCounts(ctx, filepath.Join(inv.Data, "ledger.db"))
+	k, err := a.known(ctx, inv)
 	if err != nil {
 		return err
 	}
@@ -93,7 +98,8 @@ func (a *app) status(ctx context.Context, file string, troubledOnly bool, names 
 	all := []deviceStatus{}
 	trouble := 0
 	for _, d := range devices {
-		s := statusOf(d, states[d.Name], counts[d.Name], now)
+		s := statusOf(d, k.states[d.Name], k.counts[d.Name], now)
+		s.VisitedBy = k.held[d.Name]
 		if s.troubled() {
 			trouble++
 		}
@@ -136,22 +142,122 @@ func readMemory(path string) (map[string]fleet.State, error) {
 	return m.Devices, nil
 }
 
-// ledgerCounts returns the totals by device, none if there is no ledger yet.
-func ledgerCounts(ctx context.Context, path string) (all map[string][]ledger.Count, err error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+// known is what is known of a fleet.
+type known struct {
+	states map[string]fleet.State
+	counts map[string][]ledger.Count
+	held   map[string]string // the node that visits a device now
+	nodes  []ledger.Node
+	now    time.Time // by the clock of the leases
+}
+
+// known reads it, from the ledger and from where the states of the devices are.
+// Before the first run there is nothing.
+func (a *app) known(ctx context.Context, inv *fleet.Inventory) (k known, err error) {
+	k = known{counts: map[string][]ledger.Count{}, held: map[string]string{}}
+	if inv.Ledger == "" {
+		if k.states, err = readMemory(filepath.Join(inv.Data, memoryFile)); err != nil {
+			return k, err
+		}
+		if _, err := os.Stat(filepath.Join(inv.Data, "ledger.db")); errors.Is(err, fs.ErrNotExist) {
+			return k, nil
+		}
 	}
-	l, err := ledger.Open(ctx, path)
+	l, err := a.openLedger(ctx, inv)
 	if err != nil {
-		return nil, err
+		return k, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	counts, err := l.Counts(ctx)
-	all = map[string][]ledger.Count{}
-	for _, c := range counts {
-		all[c.Device] = append(all[c.Device], c)
+	if err != nil {
+		return k, err
 	}
-	return all, err
+	for _, c := range counts {
+		k.counts[c.Device] = append(k.counts[c.Device], c)
+	}
+	if inv.Ledger == "" {
+		return k, nil
+	}
+	if k.now, err = l.Clock(ctx); err != nil {
+		return k, err
+	}
+	if k.nodes, err = l.Nodes(ctx); err != nil {
+		return k, err
+	}
+	devices, err := l.DeviceStates(ctx, -1)
+	if err != nil {
+		return k, err
+	}
+	k.states = map[string]fleet.State{}
+	for _, d := range devices {
+		k.states[d.Device] = stateOf(d)
+		if d.Owner != "" && !d.Lease.Before(k.now) {
+			k.held[d.Device] = d.Owner
+		}
+	}
+	return k, nil
+}
+
+// nodeStatus is one line of status --nodes.
+type nodeStatus struct {
+	Node  string    `json:"node"`
+	State string    `json:"state"` // at work, or gone
+	Since time.Time `json:"since"`
+	// Until is when its leases run out, if it does not renew them.
+	Until   time.Time `json:"until"`
+	Devices int       `json:"devices"` // that it visits now
+}
+
+// statusOfNodes tells who shares the ledger. A node that is gone without a word
+// was killed, or lost the database, in the last 24 hours.
+func (a *app) statusOfNodes(ctx context.Context, file string) error {
+	inv, _, err := a.loadInventory(file)
+	if err != nil {
+		return err
+	}
+	if inv.Ledger == "" {
+		return usagef("the key ledger in docs/service.md", "%s has no ledger that nodes share", file)
+	}
+	k, err := a.known(ctx, inv)
+	if err != nil {
+		return err
+	}
+	all := []nodeStatus{}
+	for _, n := range k.nodes {
+		s := nodeStatus{Node: n.Name, State: "at work", Since: n.Began, Until: n.Until}
+		if n.Until.Before(k.now) {
+			s.State = "gone"
+		}
+		for _, owner := range k.held {
+			if owner == n.Name {
+				s.Devices++
+			}
+		}
+		all = append(all, s)
+	}
+	return a.printNodes(all, k.now)
+}
+
+func (a *app) printNodes(all []nodeStatus, now time.Time) error {
+	if a.json {
+		return a.printJSON(all)
+	}
+	var rows [][]string
+	for _, n := range all {
+		seen := "now"
+		if n.State == "gone" {
+			seen = ago(now, n.Until)
+		}
+		rows = append(rows, []string{n.Node, n.State, rough(now.Sub(n.Since)), fmt.Sprint(n.Devices), seen})
+	}
+	if len(rows) > 0 {
+		if err := table(a.stdout, []string{"NODE", "STATE", "FOR", "VISITS", "LEASES UNTIL"}, rows); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.stdout)
+	}
+	_, err := fmt.Fprintln(a.stdout, plural(len(all), "node"))
+	return err
 }
 
 func statusOf(d fleet.Device, st fleet.State, counts []ledger.Count, now time.Time) deviceStatus {

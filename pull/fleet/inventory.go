@@ -36,6 +36,14 @@ const DefaultRetention = 12 * time.Hour
 type Inventory struct {
 	// Data is the data directory; see docs/formats/archive.md.
 	Data string
+	// Ledger is the URL of a PostgreSQL database that nodes share, without
+	// its password; "" is a ledger of SQLite in Data, for one process alone.
+	Ledger string
+	// LedgerPassword refers to the password of that database.
+	LedgerPassword pull.Secret
+	// Node is what this machine is called among the nodes; "" is its host
+	// name.
+	Node string
 	// AtOnce is how many devices are pulled at the same time, PerSite how
 	// many of them at one site.
 	AtOnce, PerSite int
@@ -85,6 +93,8 @@ type settings struct {
 // document is the whole YAML.
 type document struct {
 	data            string
+	ledger, node    string
+	ledgerPassword  pull.Secret
 	atOnce, perSite int
 	defaults        settings
 	defaultsNode    *yaml.Node
@@ -153,9 +163,15 @@ func Load(data []byte) (*Inventory, error) {
 const rule = strictyaml.Kind("inventory")
 
 func (doc *document) inventory(d *strictyaml.Decoder) *Inventory {
-	inv := &Inventory{Data: doc.data, AtOnce: doc.atOnce, PerSite: doc.perSite, Groups: slices.Sorted(maps.Keys(doc.groups))}
+	inv := &Inventory{Data: doc.data, Ledger: doc.ledger, LedgerPassword: doc.ledgerPassword, Node: doc.node, AtOnce: doc.atOnce, PerSite: doc.perSite, Groups: slices.Sorted(maps.Keys(doc.groups))}
 	if doc.data == "" {
 		d.Fail(rule, 0, "data", "it is not given: the directory in which archive, ledger and dataset lie")
+	}
+	switch err := doc.ledgerPassword.Check(); {
+	case err != nil:
+		d.Fail(rule, 0, "ledger-password", "%v", err)
+	case doc.ledger == "" && doc.ledgerPassword != (pull.Secret{}):
+		d.Fail(rule, 0, "ledger", "it is not given, and a password for it is")
 	}
 	if len(doc.devices) == 0 {
 		d.Fail(rule, 0, "devices", "there is none")

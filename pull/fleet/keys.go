@@ -29,6 +29,37 @@ func span(least, most time.Duration) string {
 var documentKeys = []strictyaml.Key[document]{
 	{Name: "data", Type: "directory", Default: "required", Doc: "Archive, ledger and dataset lie below it; made if it does not exist.",
 		Set: func(d *decoder, k string, n *node, v *document) bool { return d.Text(k, n, &v.data) }},
+	{Name: "ledger", Type: "URL", Default: "`ledger.db` in `data`", Doc: "A PostgreSQL database that several nodes share, without a password: `postgres://acctpull@db.example.net/acctpull`. See [Several nodes](#several-nodes).",
+		Set: func(d *decoder, k string, n *node, v *document) bool {
+			if !d.Text(k, n, &v.ledger) {
+				return false
+			}
+			if err := checkLedger(v.ledger); err != nil {
+				d.Fail(strictyaml.Value, n.Line, k, "%v", err)
+				v.ledger = ""
+				return false
+			}
+			return true
+		}},
+	{Name: "ledger-password-file", Type: "file", Doc: "Its first line is the password of that database; mode 0600.",
+		Set: func(d *decoder, k string, n *node, v *document) bool { return d.Text(k, n, &v.ledgerPassword.File) }},
+	{Name: "ledger-password-env", Type: "name", Doc: "The environment variable with that password.",
+		Set: func(d *decoder, k string, n *node, v *document) bool { return d.Text(k, n, &v.ledgerPassword.Env) }},
+	{Name: "ledger-password-credential", Type: "name", Doc: "The systemd credential with that password.",
+		Set: func(d *decoder, k string, n *node, v *document) bool {
+			return d.Text(k, n, &v.ledgerPassword.Credential)
+		}},
+	{Name: "node", Type: "name", Limits: "up to 80 bytes", Default: "the host name", Doc: "What this machine is called among the nodes that share a ledger. Every process adds some digits of its own.",
+		Set: func(d *decoder, k string, n *node, v *document) bool {
+			if !d.Text(k, n, &v.node) {
+				return false
+			}
+			if err := pull.CheckDevice(v.node); err != nil {
+				d.Fail(strictyaml.Value, n.Line, k, "%s", strings.Replace(err.Error(), "device name", "name of a node", 1))
+				return false
+			}
+			return true
+		}},
 	{Name: "devices-at-once", Type: "number", Limits: upTo(MaxAtOnce), Default: fmt.Sprint(DefaultAtOnce), Doc: "How many devices are pulled at the same time. A device never has more than one connection.",
 		Set: func(d *decoder, k string, n *node, v *document) bool { return d.Integer(k, n, 1, MaxAtOnce, &v.atOnce) }},
 	{Name: "devices-at-once-per-site", Type: "number", Limits: upTo(MaxAtOnce), Default: fmt.Sprint(DefaultPerSite), Doc: "How many of them at one site, whose line they share.",

@@ -35,8 +35,9 @@ type Runner struct {
 	// OnVisit is called after every visit, one at a time, with the state
 	// that is remembered. Nil means none.
 	OnVisit func(d Device, o Outcome, s State, began time.Time, took time.Duration)
-	// OnLate is called when a visit begins after its deadline, when files
-	// may be lost already, and how late it is. Nil means none.
+	// OnLate is called before OnVisit after a visit that began after its
+	// deadline, when files may be lost already, and how late that was. Nil
+	// means none.
 	OnLate func(d Device, late time.Duration)
 	// Clock is what the schedule goes by; nil for the clock of this machine.
 	Clock Clock
@@ -126,9 +127,6 @@ func (r *Runner) start(ctx context.Context, visits *sync.WaitGroup) time.Time {
 		if !ok {
 			return again
 		}
-		if late := now.Sub(d.Deadline(s)); late > 0 && !s.Good.IsZero() && r.OnLate != nil {
-			r.OnLate(d, late)
-		}
 		visits.Go(func() { r.visit(ctx, d, s, now) })
 	}
 	return time.Time{}
@@ -139,6 +137,9 @@ func (r *Runner) visit(ctx context.Context, d Device, s State, began time.Time) 
 	o := r.Visit(ctx, d, s, began)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if late := began.Sub(d.Deadline(s)); late > 0 && !s.Good.IsZero() && o.Held.IsZero() && r.OnLate != nil {
+		r.OnLate(d, late)
+	}
 	s = r.queue.Done(d.Name, o)
 	if r.OnVisit != nil && o.Held.IsZero() {
 		r.OnVisit(d, o, s, began, r.clock().Now().Sub(began))
