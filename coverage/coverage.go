@@ -212,10 +212,13 @@ type Window struct {
 	// AsOf is the moment of the judgement, by our clock; zero is the last
 	// time we looked at the device. It is never taken from a clock here.
 	AsOf time.Time
-	// Delay is after which time a file that arrived is Late, counted from
-	// its last collection; 0 is the rollover, one interval and an hour.
+	// Delay is how long after its closing a file may be listed for the first
+	// time before it is Late; 0 is DefaultDelay.
 	Delay time.Duration
 }
+
+// DefaultDelay is four visits of a device with the default schedule.
+const DefaultDelay = time.Hour
 
 // Run is a number of intervals in succession with one verdict and cause.
 type Run struct {

@@ -1,6 +1,7 @@
 package coverage
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -125,9 +126,8 @@ func (c *trial) own(it *item) {
 // content adds what a file holds.
 func (c *trial) content(it *item, alias bool) {
 	r := Run{Verdict: Present, step: it.interval}
-	if late := c.lateness(it); late > 0 && !alias {
-		r.Verdict, r.File = Late, it.Name.String()
-		r.Reason = fmt.Sprintf("first listed %v after its last collection", late.Round(time.Second))
+	if c.late(it) && !alias {
+		r.Verdict, r.Reason = Late, "first listed after the stated delay"
 	}
 	for i, s := range it.segs {
 		r.From, r.To = s.from, s.to
@@ -156,21 +156,17 @@ func spansIn(all []Span, s seg) []Span {
 	return all[lo:hi]
 }
 
-// lateness is how long after its last collection a file was first listed, if
-// that is more than the delay and we looked at the device at all before.
-func (c *trial) lateness(it *item) time.Duration {
-	end := c.ours(it.to)
-	if _, watched := c.watch.before(end); !watched || it.First.IsZero() {
-		return 0
+// late reports whether a file was first listed later than the stated delay after
+// it was closed, or must have been. What was closed before we ever looked at the
+// device is not late.
+func (c *trial) late(it *item) bool {
+	closed := it.to.Add(c.roll() + it.interval)
+	if !it.Closed.IsZero() && c.closings {
+		closed = later(it.Closed, it.to)
 	}
-	delay := c.w.Delay
-	if delay == 0 {
-		delay = c.roll() + it.interval + time.Hour
-	}
-	if late := it.First.Sub(end); late > delay {
-		return late
-	}
-	return 0
+	closed = c.oursOf(it, closed)
+	_, watched := c.watch.before(closed)
+	return watched && it.First.Sub(closed) > cmp.Or(c.w.Delay, DefaultDelay)
 }
 
 // repeat adds a file whose content is there under another name.
@@ -200,13 +196,15 @@ func (c *trial) shortest(interval time.Duration) time.Duration {
 	return max(roll, interval)
 }
 
-// ours and theirs turn times of the device's clock into ours, and back.
-func (j *judge) ours(t time.Time) time.Time {
-	return t.Add(-j.watch.skewAt(t).Middle())
+// oursOf turns a time in a file into ours, by the clock that the device had when
+// the file was listed.
+func (j *judge) oursOf(it *item, t time.Time) time.Time {
+	return t.Add(-j.watch.skewAt(it.First).Guess())
 }
 
+// theirs turns a time of ours into the device's.
 func (j *judge) theirs(t time.Time) time.Time {
-	return t.Add(j.watch.skewAt(t).Middle())
+	return t.Add(j.watch.skewAt(t).Guess())
 }
 
 // findRestarts notes where the rhythm of a policy changed.
@@ -236,7 +234,7 @@ func (c *trial) head(b *item) {
 	if b.made.IsZero() || b.from.IsZero() {
 		return
 	}
-	closed := c.ours(b.made.Add(-c.shift))
+	closed := c.oursOf(b, b.made.Add(-c.shift))
 	last, ok := c.watch.before(c.watch.listing(b.First))
 	if !ok || !closed.After(last) || c.watch.listing(b.First).Sub(closed) < c.life {
 		return
@@ -252,7 +250,7 @@ func (c *trial) between(i int) {
 		return
 	}
 	hole := b.from.Sub(a.to)
-	b.early = b.known && a.known && !b.made.IsZero() && hole < -tolerance(a, b) && b.lag < a.lag-tolerance(a, b)
+	b.early = b.known && a.known && !b.made.IsZero() && hole < -tolerance(a, b) && b.lag < a.lag-b.interval-tolerance(a, b)
 	switch {
 	case hole.Abs() <= tolerance(a, b):
 	case hole < 0:
@@ -276,10 +274,10 @@ func (c *trial) back(i int) {
 	if !ok || low.Abs() <= tolerance(a, b) {
 		return
 	}
-	// By the clock before it was set back.
+	// By the clock before it was set back, as far as it may have come.
 	to := a.to.Add(a.interval)
 	if sa, sb := c.watch.skewAt(a.First), c.watch.skewAt(b.First); sa.Known() && sb.Known() {
-		to = later(to, b.from.Add(sa.Middle()-sb.Middle()))
+		to = later(to, b.from.Add(sa.Max-sb.Min))
 	}
 	r := c.why(i)
 	if r.Cause == "" || r.Cause == Restart {
@@ -376,14 +374,14 @@ func (c *trial) why(i int) Run {
 	if !a.Closed.IsZero() && c.closings {
 		closed = a.Closed
 	}
-	lo, hi := c.ours(closed), c.ours(b.made.Add(-c.shift))
+	lo, hi := c.oursOf(a, closed), c.oursOf(b, b.made.Add(-c.shift))
 	if b.made.IsZero() {
-		hi = c.ours(b.from)
+		hi = c.oursOf(b, b.from)
 	}
 	if from, to, ok := c.watch.pause(lo, hi, c.life); ok {
 		return Run{Verdict: Lost, Cause: Expired, Reason: "its files may have expired: " + c.pauseText(from, to)}
 	}
-	if l, ok := c.watch.since(hi); ok && l.oldest != "" && l.from.Before(c.ours(closed).Add(c.life)) {
+	if l, ok := c.watch.since(hi); ok && l.oldest != "" && l.from.Before(lo.Add(c.life)) {
 		if n, err := rollover.ParseName(l.oldest); err == nil && n.Stamp > a.Name.Stamp {
 			return Run{Verdict: Lost, Cause: Contention, Reason: fmt.Sprintf("at the visit of %s the device had deleted everything older than %s, before its retention was over", stamp(l.from), l.oldest)}
 		}

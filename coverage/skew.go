@@ -11,8 +11,10 @@ type Skew struct{ Min, Max time.Duration }
 // Known reports whether anything is known.
 func (s Skew) Known() bool { return s != Skew{} }
 
-// Middle is the best guess, 0 if nothing is known.
-func (s Skew) Middle() time.Duration { return s.Min + (s.Max-s.Min)/2 }
+// Guess is the best guess: as little as the bounds allow, because most clocks
+// are right, and after a long pause the bounds are far apart. It is 0 if nothing
+// is known.
+func (s Skew) Guess() time.Duration { return min(max(0, s.Min), s.Max) }
 
 // Beyond returns how far the device's clock is off for certain, beyond a limit:
 // 0 if it may be within the limit. The sign is that of the skew.

@@ -253,7 +253,7 @@ func (w *world) judge() []Stream {
 
 func (w *world) judgeBetween(from, to time.Time) []Stream {
 	w.device.Life = w.life()
-	return Judge(w.device, Window{From: from, To: to})
+	return Judge(w.device, Window{From: from, To: to, Delay: max(time.Hour, 2*w.every)})
 }
 
 // check compares the verdicts with the truth: every collection that was closed
