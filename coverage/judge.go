@@ -234,7 +234,7 @@ func (c *trial) head(b *item) {
 	if b.made.IsZero() || b.from.IsZero() {
 		return
 	}
-	closed := c.oursOf(b, b.made.Add(-c.shift))
+	closed := c.oursOf(b, b.made.Add(-b.shift))
 	last, ok := c.watch.before(c.watch.listing(b.First))
 	if !ok || !closed.After(last) || c.watch.listing(b.First).Sub(closed) < c.life {
 		return
@@ -335,7 +335,7 @@ func (c *trial) hole(i int) {
 		return
 	case ok && low > limit:
 		r := c.why(i)
-		if r.Cause == "" && c.closedEarly(a) {
+		if r.Cause == "" && c.closedEarly(i) {
 			r = Run{Verdict: Idle, Cause: PolicyOff, Reason: "the file before was closed before its rollover, and no other was begun: the policy was out of service"}
 		}
 		c.add(a, a.to, b.from, r)
@@ -361,9 +361,10 @@ func (c *trial) usual(i int) Run {
 	return Run{Verdict: Missing, Cause: Undecidable, Doubt: true, Reason: reason + "as long as files are"}
 }
 
-// closedEarly reports whether a file was closed before its rollover.
-func (c *trial) closedEarly(a *item) bool {
-	return c.period > 0 && !a.made.IsZero() && a.Closed.Add(c.shift).Sub(a.made) < c.period-tolerance(a, a)
+// closedEarly reports whether the file at i-1 was closed before its rollover.
+func (c *trial) closedEarly(i int) bool {
+	a := c.items[i-1]
+	return c.period > 0 && !a.made.IsZero() && a.Closed.Add(slices.Max(c.shiftNear(i))).Sub(a.made) < c.period-tolerance(a, a)
 }
 
 // why says why files between those at i-1 and i are not here, as far as visits
@@ -374,7 +375,7 @@ func (c *trial) why(i int) Run {
 	if !a.Closed.IsZero() && c.closings {
 		closed = a.Closed
 	}
-	lo, hi := c.oursOf(a, closed), c.oursOf(b, b.made.Add(-c.shift))
+	lo, hi := c.oursOf(a, closed), c.oursOf(b, b.made.Add(-b.shift))
 	if b.made.IsZero() {
 		hi = c.oursOf(b, b.from)
 	}
@@ -386,7 +387,7 @@ func (c *trial) why(i int) Run {
 			return Run{Verdict: Lost, Cause: Contention, Reason: fmt.Sprintf("at the visit of %s the device had deleted everything older than %s, before its retention was over", stamp(l.from), l.oldest)}
 		}
 	}
-	if made := b.made.Add(-c.shift); !b.made.IsZero() && made.Sub(closed) >= c.life+c.d.Rollover {
+	if made := b.made.Add(-b.shift); !b.made.IsZero() && made.Sub(closed) >= c.life+c.d.Rollover {
 		return Run{Verdict: Lost, Cause: OpenTooLong, Reason: fmt.Sprintf("a file was open for up to %v, as its policy was idle; a device counts the retention from the creation of a file and may have deleted it as soon as it was closed", made.Sub(closed).Round(time.Second))}
 	}
 	for _, x := range c.aliases {

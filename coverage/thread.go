@@ -24,6 +24,9 @@ type item struct {
 	// lag is what the name is behind the end of the first collection; the
 	// time zone of names is in it.
 	lag time.Duration
+	// shift is what names are ahead of closings around it: the time zone of
+	// names, which changes twice a year.
+	shift time.Duration
 	// early says that its collections are older than its name.
 	early bool
 }
@@ -39,7 +42,6 @@ type thread struct {
 	interval time.Duration // the usual one
 	period   time.Duration // the usual time from file to file, 0 if unknown
 	closings bool          // File.Closed can be believed
-	shift    time.Duration // usual time from the closing of a file to the name of the next: the time zone of names
 }
 
 // defaultInterval is the collection interval of files that do not tell (7210
@@ -147,7 +149,7 @@ func (t *thread) measure() {
 		case !it.known:
 			t.estimate(i)
 		case it.Truncated:
-			if closed := it.Closed.Add(t.shift + it.lag - it.interval); !it.Closed.IsZero() && t.closings && closed.After(it.to) {
+			if closed := it.Closed.Add(it.shift + it.lag - it.interval); !it.Closed.IsZero() && t.closings && closed.After(it.to) {
 				it.to = closed
 			}
 		}
@@ -223,28 +225,32 @@ func (it *item) cover() {
 
 // learn looks at files that follow each other without a break.
 func (t *thread) learn() {
-	var periods, shifts []time.Duration
-	even := 0
+	var periods []time.Duration
+	pairs, even := 0, 0
+	first, last := -1, time.Duration(0)
 	for i := 1; i < len(t.items); i++ {
 		a, b := t.items[i-1], t.items[i]
+		a.shift, b.shift = last, last
 		if !a.known || !b.known || a.made.IsZero() || b.made.IsZero() || b.from.Sub(a.to).Abs() > tolerance(a, b) {
 			continue
 		}
 		periods = append(periods, b.made.Sub(a.made))
 		if !a.Closed.IsZero() {
-			shift := b.made.Sub(a.Closed)
-			shifts = append(shifts, shift)
-			if _, ok := zoneOf(shift, tolerance(a, b)); ok {
+			pairs++
+			if zone, ok := zoneOf(b.made.Sub(a.Closed), tolerance(a, b)); ok {
 				even++
+				a.shift, b.shift, last = zone, zone, zone
+				if first < 0 {
+					first = i
+				}
 			}
 		}
 	}
-	t.period = middle(periods)
-	t.closings = 2*even >= len(shifts)
-	if len(shifts) > 0 {
-		slices.Sort(shifts)
-		t.shift, _ = zoneOf(shifts[len(shifts)/2], defaultInterval)
+	for _, it := range t.items[:max(first, 0)] {
+		it.shift = t.items[first].shift
 	}
+	t.period = middle(periods)
+	t.closings = 2*even >= pairs
 }
 
 // zoneOf is the time zone that a difference of clocks can stand for: they are
@@ -257,7 +263,7 @@ func zoneOf(d, tolerance time.Duration) (time.Duration, bool) {
 // shiftNear is the zone between closings and names around the pair of files at
 // i-1 and i: before and after a change of the clocks they differ.
 func (t *thread) shiftNear(i int) []time.Duration {
-	shifts := []time.Duration{t.shift}
+	shifts := []time.Duration{t.items[i-1].shift}
 	look := func(k int) bool {
 		a, b := t.items[k-1], t.items[k]
 		if !a.known || !b.known || a.Closed.IsZero() || b.made.IsZero() || b.from.Sub(a.to).Abs() > tolerance(a, b) {
@@ -307,7 +313,7 @@ func (t *thread) estimate(i int) {
 		return // its time is not known at all
 	}
 	it.from = it.made.Add(it.lag - it.interval)
-	closed := it.Closed.Add(t.shift)
+	closed := it.Closed.Add(it.shift)
 	switch {
 	case !it.Closed.IsZero() && t.closings && closed.After(it.made):
 		it.to = closed.Add(it.lag - it.interval)
