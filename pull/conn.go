@@ -2,6 +2,7 @@ package pull
 
 import (
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"io"
@@ -213,6 +214,8 @@ func (r *route) explainHandshake(ctx context.Context, err error, t Target, check
 		return err
 	case errors.As(err, &hostKey):
 		return hostKey
+	case unproven(err):
+		return protocolError("the device did not prove its host key: %s", fromPeer(err))
 	case errors.As(err, &neg) && neg.What == "host key" && len(check.known) > 0:
 		return r.missingKeyType(ctx, err, t, check, limits)
 	case errors.As(err, &neg):
@@ -227,6 +230,12 @@ func (r *route) explainHandshake(ctx context.Context, err error, t Target, check
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrCut, fromPeer(err))
+}
+
+// unproven reports whether the signature of the host key was wrong. It is checked
+// before the key itself is looked up.
+func unproven(err error) bool {
+	return errors.Is(err, rsa.ErrVerification) || strings.Contains(err.Error(), "ssh: signature did not verify")
 }
 
 // missingKeyType explains a device that cannot prove any of the known keys: it

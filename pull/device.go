@@ -26,6 +26,9 @@ type run struct {
 	owner   string
 	archive *archive
 	clean   time.Time // the ledger was asked then for all that is open, and has nothing since
+	// refuseNothing is set after the device ended the connection over a file
+	// that SCP refused.
+	refuseNothing bool
 
 	mu      sync.Mutex // guards hooks and progress
 	total   Progress
@@ -155,6 +158,11 @@ func (r *run) run(ctx context.Context) error {
 		if errors.As(err, &hostKey) && r.o.Hooks.OnHostKey != nil {
 			r.o.Hooks.OnHostKey(hostKey)
 		}
+		var refusal *refusalCut
+		if errors.As(err, &refusal) && !r.refuseNothing && ctx.Err() == nil {
+			r.refuseNothing = true
+			continue
+		}
 		if attempt > r.limits.Retries || !retryable(ctx, err) {
 			return err
 		}
@@ -250,6 +258,9 @@ func (r *run) once(ctx context.Context) error {
 	tr, err := openFiles(ctx, c, r.t)
 	if err != nil {
 		return r.fail("pull", err)
+	}
+	if s, ok := tr.(*scpTransport); ok && r.refuseNothing {
+		s.refusing = no
 	}
 	r.result.Transport = tr.kind()
 	c.details.Transport = tr.kind()

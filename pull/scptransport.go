@@ -22,7 +22,8 @@ import (
 //  3. by name, one by one.
 //
 // A device that ends the session after a refused file is recognised: its
-// listing is made by reading all files to nowhere, and 2 is left out.
+// listing is made by reading all files to nowhere, and 2 is left out. So is one
+// that ends the connection, on the next connection.
 type scpTransport struct {
 	c   *conn
 	dir string
@@ -91,6 +92,9 @@ func (t *scpTransport) list(ctx context.Context) (listing, error) {
 			t.noTimes = false
 		}
 	}
+	if errors.Is(err, ErrCut) && t.refusing == unasked && len(t.order) > 0 {
+		err = &refusalCut{err}
+	}
 	if err != nil {
 		return listing{}, err
 	}
@@ -111,6 +115,13 @@ func (t *scpTransport) list(ctx context.Context) (listing, error) {
 	}
 	return l, nil
 }
+
+// refusalCut says that the connection ended after a file was refused, perhaps
+// for that: on the next connection nothing is refused.
+type refusalCut struct{ err error }
+
+func (e *refusalCut) Error() string { return e.err.Error() + ", after a file was refused" }
+func (e *refusalCut) Unwrap() error { return e.err }
 
 // listOnce runs one listing session, refusing all files or reading them to
 // nowhere.

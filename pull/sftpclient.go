@@ -119,20 +119,19 @@ func (p *sftpClient) step() error {
 
 // read reads one packet. The body is only good until the next.
 func (p *sftpClient) read() (kind byte, body []byte, err error) {
-	var head [5]byte
+	var head [4]byte
 	if _, err := io.ReadFull(p.in, head[:]); err != nil {
 		return 0, nil, err
 	}
-	length := int64(binary.BigEndian.Uint32(head[:4]))
-	if length == 0 || length > maxSFTPPacket {
-		return 0, nil, protocolError("SFTP packet of %d bytes", length)
+	n := int64(binary.BigEndian.Uint32(head[:]))
+	if n == 0 || n > maxSFTPPacket {
+		return 0, nil, protocolError("SFTP packet of %d bytes", n)
 	}
-	n := int(length - 1)
-	if cap(p.packet) < n {
+	if int64(cap(p.packet)) < n {
 		p.packet = make([]byte, max(n, sftpBlock+64))
 	}
 	_, err = io.ReadFull(p.in, p.packet[:n])
-	return head[4], p.packet[:n], err
+	return p.packet[0], p.packet[1:n], err
 }
 
 // sftpEnd names the end of a session for what it is.
