@@ -80,9 +80,9 @@ type Entry struct {
 type File struct {
 	// Path is where it goes.
 	Path string
-	// Local is the durable local file with its bytes. For a [Dir] it lies on
-	// the file system of the directory, or is the file at Path itself, which
-	// only makes that one durable.
+	// Local is the durable local file with its bytes. For a [Dir] it should
+	// lie on the file system of the directory, or it is copied; or it is the
+	// file at Path itself, which only makes that one durable.
 	Local string
 	// SHA256 and Size are those of its bytes, the hash in hexadecimal.
 	SHA256 string

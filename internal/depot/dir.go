@@ -2,7 +2,10 @@ package depot
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"iter"
@@ -11,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 
 	"acctpull/internal/durable"
 )
@@ -193,6 +197,9 @@ func (d *Dir) place(f File, final string) (Placement, error) {
 		}
 		err = durable.MoveNoReplace(f.Local, final)
 	}
+	if errors.Is(err, syscall.EXDEV) {
+		err = copyNoReplace(f, final)
+	}
 	if err == nil {
 		return Placement{Placed, f.SHA256}, nil
 	}
@@ -208,6 +215,33 @@ func (d *Dir) place(f File, final string) (Placement, error) {
 	}
 	// A crash may have left it before it was durable.
 	return Placement{Same, there}, durable.SyncFile(final)
+}
+
+// copyNoReplace does what a move does where the two names are on different file
+// systems: a copy that is durable and has its name, and only then does the other
+// one go. It fails with [fs.ErrExist] if the name is taken.
+func copyNoReplace(f File, final string) (err error) {
+	from, err := os.Open(f.Local)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, from.Close()) }()
+	to, err := durable.Create(filepath.Dir(final), filepath.Base(final), durable.DataMode)
+	if err != nil {
+		return err
+	}
+	hash := sha256.New()
+	if _, err = io.Copy(io.MultiWriter(to, hash), from); err == nil {
+		if sum := hex.EncodeToString(hash.Sum(nil)); sum != f.SHA256 {
+			err = fmt.Errorf("copy %s: the content is %s and should be %s", f.Local, sum, f.SHA256)
+		} else {
+			err = to.Publish(final)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, to.Abort())
+	}
+	return os.Remove(f.Local)
 }
 
 // syncDir makes the names in a directory durable, and once in the life of d its

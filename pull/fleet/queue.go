@@ -69,11 +69,16 @@ func (s State) Note(o Outcome, began time.Time) State {
 	if s.Oldest != "" && o.Oldest != s.Oldest && !s.OldestSeen.IsZero() {
 		// It was there at the last good visit and is gone now.
 		if lived := s.Good.Sub(s.OldestSeen); lived > 0 {
-			s.Learned = max(s.Learned, lived)
+			s.Learned = max(s.Learned, min(lived, maxLife))
 		}
 	}
 	return State{Tried: began, Good: began, Oldest: o.Oldest, OldestSeen: o.OldestSeen, Learned: s.Learned}
 }
+
+// maxLife is the longest that any device keeps a file (the retention of an
+// accounting file-id is at most 500 hours). A longer life is a clock that
+// stepped.
+const maxLife = 500 * time.Hour
 
 // How soon a device is tried again after visits that failed.
 const (
@@ -173,7 +178,8 @@ type Queue struct {
 	ready, failing  byDeadline
 	running         int
 	runningFailing  int
-	once            bool // everything is due, and goes when it was visited
+	once            bool      // everything is due, and goes when it was visited
+	seen            time.Time // the time of the last Next, zero if states came since
 }
 
 // item is one device in the queue.
@@ -208,6 +214,7 @@ func NewQueue(atOnce, perSite int) *Queue {
 // cure.
 func (q *Queue) Set(inv *Inventory, remember func(name string) State) {
 	q.atOnce, q.perSite = max(1, inv.AtOnce), max(1, inv.PerSite)
+	q.seen = time.Time{}
 	old := q.items
 	q.items = make(map[string]*item, len(inv.Devices))
 	q.waiting, q.ready, q.failing = nil, byDeadline{}, byDeadline{}
@@ -237,6 +244,12 @@ func (q *Queue) Set(inv *Inventory, remember func(name string) State) {
 
 // wait puts a device where it waits for its time.
 func (q *Queue) wait(it *item) {
+	q.schedule(it)
+	heap.Push(&q.waiting, it)
+}
+
+// schedule says when a device is due.
+func (q *Queue) schedule(it *item) {
 	it.due, it.deadline = it.dev.Due(it.state), it.dev.Deadline(it.state)
 	if q.once {
 		it.due = time.Time{}
@@ -244,12 +257,12 @@ func (q *Queue) wait(it *item) {
 	if it.hold.After(it.due) {
 		it.due = it.hold
 	}
-	heap.Push(&q.waiting, it)
 }
 
 // Next returns the device whose visit begins now. If there is none it returns
 // when to ask again: zero if only the end of a visit can change anything.
 func (q *Queue) Next(now time.Time) (d Device, s State, ok bool, again time.Time) {
+	q.mistrust(now.Round(0))
 	for len(q.waiting) > 0 && !q.waiting[0].due.After(now) {
 		if it := heap.Pop(&q.waiting).(*item); !it.stale {
 			q.offer(it)
@@ -271,6 +284,47 @@ func (q *Queue) Next(now time.Time) (d Device, s State, ok bool, again time.Time
 		again = q.waiting[0].due
 	}
 	return Device{}, State{}, false, again
+}
+
+// clockSlack is how far the clocks of two nodes may be apart.
+const clockSlack = time.Minute
+
+// mistrust looks at the waiting devices when the clock went back, or when states
+// came from elsewhere: a visit that lies in the future says nothing about when the
+// next one should be, so the device is due now. Otherwise a machine that started
+// with a clock a year ahead would visit nobody for a year. now is without the
+// monotonic clock, which does not step.
+func (q *Queue) mistrust(now time.Time) {
+	back := now.Before(q.seen) || q.seen.IsZero()
+	q.seen = now
+	if !back {
+		return
+	}
+	for _, it := range q.waiting {
+		if it.stale {
+			continue
+		}
+		if it.state.Tried.Round(0).After(now.Add(clockSlack)) {
+			it.state = it.state.before(now)
+		}
+		if it.hold.After(now.Add(maxHold)) {
+			it.hold = time.Time{}
+		}
+		q.schedule(it)
+	}
+	heap.Init(&q.waiting)
+}
+
+// maxHold is longer than any hold for another node.
+const maxHold = time.Hour
+
+// before takes what lies in the future out of a state.
+func (s State) before(now time.Time) State {
+	s.Tried = time.Time{}
+	if s.Good.Round(0).After(now) {
+		s.Good = now
+	}
+	return s
 }
 
 // offer makes a device ready, or blocks it while its site is full.
@@ -343,6 +397,9 @@ func (q *Queue) Learn(name string, s State) {
 	it.stale = true // it stays in its heap until it comes up
 	fresh := &item{dev: it.dev, state: s}
 	q.items[name] = fresh
+	if s.Tried.After(q.seen.Add(clockSlack)) {
+		q.seen = time.Time{} // to be looked at
+	}
 	q.wait(fresh)
 }
 
