@@ -50,6 +50,7 @@ func examples() []Event {
 		FileLeft(noon, 11, 1, "act1101-20260102-110000.xml.gz", errFull),
 		FileReplayed(noon, "service-ingress-octets", "recording/act1101-20260102-110000.xml.gz", 1200, 3, "3 cannot be used"),
 		RecordingEnded(noon, "service-ingress-octets", "it begins again"),
+		WeakConnection(noon, "edge-7", "old algorithms that were allowed for it: diffie-hellman-group14-sha1 ssh-rsa"),
 		DeviceTakenOver(noon, "edge-1", "host-1a2b3c4d"),
 		LeaseLost(noon, "edge-1", "host-1a2b3c4d"),
 		LedgerAway(noon, "host-1a2b3c4d", "connection refused"),

@@ -67,6 +67,7 @@ const (
 	fileLeft
 	fileReplayed
 	recordingEnded
+	weakConnection
 	deviceTakenOver
 	leaseLost
 	ledgerAway
@@ -196,6 +197,10 @@ var own = [...]Definition{
 		"The recording of $record$ has ended: $reason$",
 		[]string{"record", "reason"},
 		"The source replay has given out the last recorded interval of a record. Nothing more is collected, or the recording begins again and so do the counters; the reason says which."},
+	weakConnection: {Acctpull, 2030, "weakConnection", Warning, Security,
+		"The connection to device $device$ is not safe: $reason$",
+		[]string{"device", "reason"},
+		"Raised once per device and process. FTP, which was asked for, protects nothing; or SSH came about only with algorithms that legacy allows. Give the device SFTP, SCP or current algorithms, and take the permission away."},
 	deviceTakenOver: {Acctpull, 2040, "deviceTakenOver", Warning, Main,
 		"Device $device$ is taken over from the node $from$",
 		[]string{"device", "from"},
@@ -292,6 +297,12 @@ func HostKeyUnknown(now time.Time, device, address, key string) Event {
 // by their fingerprints.
 func HostKeyChanged(now time.Time, device, address, known, key string) Event {
 	return own[hostKeyChanged].make(now, device, device, address, known, key)
+}
+
+// WeakConnection: a connection stands on nothing that protects it, because that
+// was asked for.
+func WeakConnection(now time.Time, device, reason string) Event {
+	return own[weakConnection].make(now, device, device, reason)
 }
 
 // AuthRefused: a device refused every credential of a user.

@@ -26,6 +26,7 @@ const clientVersion = "SSH-2.0-acctpull"
 // after that is that reason.
 type conn struct {
 	client  *ssh.Client // nil for FTP
+	ftp     *ftpTransport
 	raw     *heardConn
 	route   *route
 	limits  Limits
@@ -42,6 +43,9 @@ type conn struct {
 // connect opens the connection to a target: the jump hosts, TCP, key exchange,
 // host key, authentication.
 func connect(ctx context.Context, t Target, getenv func(string) string, limits Limits) (*conn, error) {
+	if t.Transport == FTP {
+		return connectFTP(ctx, t, getenv, limits)
+	}
 	r, err := openRoute(ctx, t.Jump, getenv, limits)
 	if err != nil {
 		return nil, err
@@ -351,7 +355,7 @@ func (c *conn) fail(cause error) {
 	if c.client != nil {
 		_ = c.client.Close()
 	} else {
-		_ = c.raw.Close()
+		c.ftp.cut()
 	}
 }
 

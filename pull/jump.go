@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"slices"
@@ -202,6 +203,9 @@ func (c *hopConn) Close() error {
 	_ = c.SetDeadline(time.Now().Add(time.Second))
 	err := c.Conn.Close()
 	_ = c.SetDeadline(time.Time{})
+	if err == io.EOF { // the other side closed it before
+		err = nil
+	}
 	return err
 }
 

@@ -16,6 +16,10 @@ type Skew struct{ Min, Max time.Duration }
 func openFiles(ctx context.Context, c *conn, t Target) (transport, error) {
 	want := or(t.Listing, or(t.Quirks.Listing, ListAuto))
 	t.Path = t.Quirks.path(t.Path)
+	if c.ftp != nil {
+		c.ftp.dir = t.Path
+		return c.ftp, nil
+	}
 	tr, err := openTransport(ctx, c, t)
 	if err != nil {
 		return nil, err

@@ -228,6 +228,9 @@ type Connected struct {
 	HostKey string
 	// Transport is what the files come through.
 	Transport Transport
+	// Clear says that password and files go over the line in clear, and that
+	// nobody proved to be the device: FTP.
+	Clear bool
 }
 
 // Progress counts the files of this run that are being fetched.

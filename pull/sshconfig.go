@@ -133,8 +133,8 @@ func (t Target) resolve(c *SSHConfig, me Login, behind []string) (Target, error)
 	}
 	t.User = or(or(t.User, r.get("User")), me.User)
 	if t.Port == 0 {
-		t.Port = defaultPort
-		if v := r.get("Port"); v != "" {
+		t.Port = t.usualPort()
+		if v := r.get("Port"); v != "" && t.Transport != FTP {
 			p, err := parsePort(v)
 			if err != nil {
 				return Target{}, fmt.Errorf("ssh configuration for %s: %w", t.Host, err)

@@ -24,17 +24,20 @@ const (
 	SFTP Transport = "sftp"
 	// SCP is the program of that name in its old protocol, scp -f.
 	SCP Transport = "scp"
+	// FTP is the protocol of that name, without any protection. Auto never
+	// chooses it.
+	FTP Transport = "ftp"
 )
 
-// ParseTransport accepts auto, sftp and scp; "" is Auto.
+// ParseTransport accepts auto, sftp, scp and ftp; "" is Auto.
 func ParseTransport(s string) (Transport, error) {
 	switch t := Transport(s); t {
 	case "":
 		return Auto, nil
-	case Auto, SFTP, SCP:
+	case Auto, SFTP, SCP, FTP:
 		return t, nil
 	}
-	return "", fmt.Errorf("transport %s: must be auto, sftp or scp", quote(s))
+	return "", fmt.Errorf("transport %s: must be auto, sftp, scp or ftp", quote(s))
 }
 
 // defaultPort is the port of SSH.
@@ -340,14 +343,22 @@ func (t Target) Check() error {
 }
 
 // port returns the port to connect to.
-func (t Target) port() int { return or(t.Port, defaultPort) }
+func (t Target) port() int { return or(t.Port, t.usualPort()) }
+
+// usualPort is the port of the protocol.
+func (t Target) usualPort() int {
+	if t.Transport == FTP {
+		return ftpPort
+	}
+	return defaultPort
+}
 
 // device returns the name of the device in the ledger and on disk.
 func (t Target) device() string {
 	if t.Device != "" {
 		return t.Device
 	}
-	if t.port() == defaultPort {
+	if t.port() == t.usualPort() {
 		return t.Host
 	}
 	return net.JoinHostPort(t.Host, strconv.Itoa(t.Port))
@@ -372,7 +383,7 @@ func (t Target) String() string {
 	if t.User != "" {
 		user = t.User + "@"
 	}
-	if t.port() != defaultPort {
+	if t.port() != t.usualPort() {
 		path := t.Path
 		switch {
 		case isDevicePath(path):
@@ -380,7 +391,11 @@ func (t Target) String() string {
 		case !strings.HasPrefix(path, "/"):
 			path = "/~/" + path
 		}
-		u := url.URL{Scheme: "ssh", Host: net.JoinHostPort(host, strconv.Itoa(t.Port)), Path: path}
+		scheme := "ssh"
+		if t.Transport == FTP {
+			scheme = "ftp"
+		}
+		u := url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(t.Port)), Path: path}
 		if t.User != "" {
 			u.User = url.User(t.User)
 		}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"acctpull/event"
@@ -19,10 +21,32 @@ func (a *app) pullHooks(t pull.Target, p *progress) pull.Hooks {
 		OnProgress: func(n pull.Progress) {
 			p.set("%s: %d of %d files, %s of %s", describeTarget(t), n.Files, n.FilesTotal, size(n.Bytes), size(n.BytesTotal))
 		},
+		OnConnect: a.connected,
 		OnRetry: func(r pull.Retry) {
 			a.metrics.Retry()
 			p.set("%s: try %d of %d in %s: %v", describeTarget(t), r.Attempt, r.Of, r.Wait.Round(time.Second), r.Err)
 		},
+	}
+}
+
+// connected warns of a connection without protection, and of old algorithms: once
+// per device and process.
+func (a *app) connected(c pull.Connected) {
+	why := ""
+	switch {
+	case c.Clear:
+		why = "FTP: password and files go over the line in clear, and nobody proved to be the device"
+	case len(c.Insecure) > 0:
+		why = "old algorithms that were allowed for it: " + strings.Join(c.Insecure, " ")
+	default:
+		return
+	}
+	if _, warned := a.warned.LoadOrStore(c.Device+"\x00"+why, true); warned {
+		return
+	}
+	a.events.Emit(event.WeakConnection(a.pace.clock.Now(), c.Device, why))
+	if c.Clear {
+		fmt.Fprintf(a.stderr, "acctpull: WARNING: device %s is read over FTP: the password and the files go over the line in clear\n", safe(c.Device))
 	}
 }
 

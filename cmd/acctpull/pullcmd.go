@@ -84,7 +84,7 @@ exactly once, and a kill at any moment costs nothing but the file under way.`,
 	fl.StringArrayVar(&f.knownHosts, "known-hosts", nil, "`file` with host keys instead of the ssh config's; may be repeated")
 	fl.StringVarP(&f.sshConfig, "ssh-config", "F", "", "ssh configuration `file` (default: ~/.ssh/config, /etc/ssh/ssh_config; none: no file)")
 	fl.StringVarP(&f.jump, "jump", "J", "", jumpUsage)
-	fl.StringVar(&f.transport, "transport", "auto", "auto, sftp or scp")
+	fl.StringVar(&f.transport, "transport", "auto", "auto, sftp, scp or ftp (in clear; never chosen by auto)")
 	fl.StringVar(&f.listing, "listing", "", "list by auto, sftp, scp or cli (the device's own \"file dir\"; default: as the quirks say, or auto)")
 	fl.StringSliceVar(&f.quirks, "quirks", nil, "`names` of quirk profiles, or key=value; docs/service.md has the tables")
 	fl.StringSliceVar(&f.legacy, "legacy", nil, "allow old algorithms (SHA-1, CBC) for this device: all, or --legacy=`names`")

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,8 @@ type app struct {
 	env            map[string]string
 	stdin          io.Reader
 	stdout, stderr io.Writer
-	json           bool // --json: results on stdout and errors on stderr as JSON
+	warned         sync.Map // what connected has said already
+	json           bool     // --json: results on stdout and errors on stderr as JSON
 	verbose        bool
 	events         event.Sink
 	metrics        *telemetry.Metrics // nil unless somebody can ask for them

@@ -100,7 +100,7 @@ var deviceKeys = append([]strictyaml.Key[settings]{
 var groupKeys = []strictyaml.Key[settings]{
 	{Name: "user", Type: "text", Default: "as `ssh` would", Doc: "The login name.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.user) }},
-	{Name: "port", Type: "number", Limits: "1–65535", Default: "22", Doc: "The TCP port.",
+	{Name: "port", Type: "number", Limits: "1–65535", Default: "22, or 21 for FTP", Doc: "The TCP port.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Integer(k, n, 1, 65535, &v.port) }},
 	{Name: "path", Type: "directory", Default: "required", Doc: "The directory with the closed files, as the device writes it: `cf1:/act`.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.path) }},
@@ -108,7 +108,7 @@ var groupKeys = []strictyaml.Key[settings]{
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.site) }},
 	{Name: "groups", Type: "list of names", Doc: "The groups of the device.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Texts(k, n, &v.groups) }},
-	{Name: "transport", Type: "word", Limits: "auto, sftp or scp", Default: "auto", Doc: "How files come.",
+	{Name: "transport", Type: "word", Limits: "auto, sftp, scp or ftp", Default: "auto", Doc: "How files come. `ftp` sends password and files in clear; `auto` never chooses it.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.transport) }},
 	{Name: "listing", Type: "word", Limits: "auto, sftp, scp or cli", Default: "auto", Doc: "How files are listed: as the transport does, over SFTP, with a glob over SCP, or with the command `file dir` of the device.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.listing) }},
