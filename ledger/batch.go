@@ -47,7 +47,7 @@ func (l *Ledger) PlanBatch(ctx context.Context, now time.Time, owner string, lea
 
 // openBatch takes the oldest unfinished batch that may be taken.
 func (t *transaction) openBatch(now time.Time, owner string, until int64) (Batch, bool, error) {
-	h, err := scanBatch(t.tx.QueryRowContext(t.ctx, selectBatches+unfinished+t.e.skipLocked, owner, toMilli(now)))
+	h, err := scanBatch(t.queryRow(selectBatches+unfinished+t.e.skipLocked, owner, toMilli(now)))
 	if errors.Is(err, sql.ErrNoRows) {
 		return Batch{}, false, nil
 	}
@@ -272,7 +272,7 @@ func byInput(rows []line, results []InputResult, released int) (map[content]Inpu
 
 // sameOutcome checks that a finished batch has just these outputs and results.
 func (t *transaction) sameOutcome(id string, outputs []Output, rows []line, given map[content]InputResult) error {
-	have, err := collect(scanOutput)(t.tx.QueryContext(t.ctx, selectOutputs+`WHERE batch = $1`, id))
+	have, err := collect(scanOutput)(t.query(selectOutputs+`WHERE batch = $1`, id))
 	if err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (t *transaction) device(name string) (deviceRow, error) {
 		if len(rows) == 1 && rows[0].device == name {
 			return rows[0], nil
 		}
-		if _, err := t.tx.ExecContext(t.ctx, insertDevice, deviceRow{device: name}.values()...); err != nil {
+		if _, err := t.exec(insertDevice, deviceRow{device: name}.values()...); err != nil {
 			return deviceRow{}, err
 		}
 	}
@@ -100,11 +100,11 @@ func (t *transaction) device(name string) (deviceRow, error) {
 
 // devices reads rows of selectDevices that the transaction may change.
 func (t *transaction) devices(where string, args ...any) ([]deviceRow, error) {
-	return collect(scanDevice)(t.tx.QueryContext(t.ctx, selectDevices+where+t.e.forUpdate, args...))
+	return collect(scanDevice)(t.query(selectDevices+where+t.e.forUpdate, args...))
 }
 
 func (t *transaction) saveDevice(x deviceRow) error {
-	_, err := t.tx.ExecContext(t.ctx, updateDevice, x.values()...)
+	_, err := t.exec(updateDevice, x.values()...)
 	return err
 }
 
@@ -168,7 +168,7 @@ func (l *Ledger) TakeDevice(ctx context.Context, now time.Time, device, owner st
 		}
 		if bound {
 			var others int
-			if err := t.tx.QueryRowContext(t.ctx, heldAtSite, site, toMilli(now)).Scan(&others); err != nil {
+			if err := t.queryRow(heldAtSite, site, toMilli(now)).Scan(&others); err != nil {
 				return err
 			}
 			if others >= perSite {
@@ -259,7 +259,7 @@ func (l *Ledger) FinishDevice(ctx context.Context, now time.Time, c DeviceClaim,
 			if err := t.alone("device versions"); err != nil {
 				return err
 			}
-			if err := t.tx.QueryRowContext(t.ctx, lastVersion).Scan(&x.version); err != nil {
+			if err := t.queryRow(lastVersion).Scan(&x.version); err != nil {
 				return err
 			}
 			x.version++
@@ -321,7 +321,7 @@ func (l *Ledger) ReleaseOwner(ctx context.Context, owner string) (int, error) {
 				return 0, err
 			}
 		}
-		batches, err := collect(scanBatch)(t.tx.QueryContext(t.ctx, selectBatches+batchesOf+t.e.forUpdate, owner))
+		batches, err := collect(scanBatch)(t.query(selectBatches+batchesOf+t.e.forUpdate, owner))
 		if err != nil {
 			return 0, err
 		}

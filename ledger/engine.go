@@ -25,7 +25,7 @@ func (t *transaction) alone(what string) error {
 	if !t.e.shared {
 		return nil
 	}
-	_, err := t.tx.ExecContext(t.ctx, `SELECT pg_advisory_xact_lock($1)`, lockKey(what))
+	_, err := t.exec(`SELECT pg_advisory_xact_lock($1)`, lockKey(what))
 	return err
 }
 

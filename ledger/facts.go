@@ -176,7 +176,7 @@ func (t *transaction) saveFacts(r line, f *Facts) error {
 		return nil
 	}
 	x := factOf(r, *f)
-	_, err := t.tx.ExecContext(t.ctx, saveFacts, x.file, x.device, f.Policy, f.FileID, f.Record,
+	_, err := t.exec(saveFacts, x.file, x.device, f.Policy, f.FileID, f.Record,
 		x.interval, x.truncated, x.first, x.last, x.spans, x.crc())
 	if err != nil {
 		return about(r.Key, err)

@@ -57,9 +57,9 @@ func (l *Ledger) SeeNode(ctx context.Context, now time.Time, n Node) error {
 	}
 	x := nodeRow{n.Name, toMilli(n.Began), toMilli(n.Until)}
 	return l.write(ctx, op, func(t *transaction) error {
-		_, err := t.tx.ExecContext(t.ctx, upsertNode, x.name, x.began, x.until, x.crc())
+		_, err := t.exec(upsertNode, x.name, x.began, x.until, x.crc())
 		if err == nil {
-			_, err = t.tx.ExecContext(t.ctx, deleteNodes, toMilli(now.Add(-nodesKept)))
+			_, err = t.exec(deleteNodes, toMilli(now.Add(-nodesKept)))
 		}
 		return err
 	})
@@ -68,7 +68,7 @@ func (l *Ledger) SeeNode(ctx context.Context, now time.Time, n Node) error {
 // ForgetNode says that a node has ended.
 func (l *Ledger) ForgetNode(ctx context.Context, name string) error {
 	return l.write(ctx, "forget", func(t *transaction) error {
-		_, err := t.tx.ExecContext(t.ctx, deleteNode, name)
+		_, err := t.exec(deleteNode, name)
 		return err
 	})
 }

@@ -72,6 +72,10 @@ func (l *Ledger) openPostgres(ctx context.Context, where string) error {
 	if err != nil {
 		return errURL
 	}
+	config.DialFunc = dialer().DialContext
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 10 * time.Second
+	}
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "acctpull"
 	}
@@ -188,7 +192,7 @@ func migratePostgresIn(ctx context.Context, tx *sql.Tx) (made bool, err error) {
 
 var objectName = regexp.MustCompile(`^CREATE (?:UNIQUE )?(?:TABLE|INDEX) (\w+)`)
 
-// sameObjects proves that every table and index is there. That every column is,
+// sameObjects proves that every table and index is there. That the columns are,
 // the prepared statements show.
 func sameObjects(ctx context.Context, tx *sql.Tx) error {
 	have, err := collect(func(s scanner) (name string, err error) {

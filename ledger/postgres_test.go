@@ -3,11 +3,15 @@ package ledger_test
 import (
 	"context"
 	"errors"
+	"io"
+	"math/rand/v2"
 	"net/url"
+	"os/exec"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"acctpull/internal/pgserver"
 	"acctpull/ledger"
@@ -194,5 +198,46 @@ func pgCrash(t *testing.T, s *pgserver.Server) {
 	_, err := l.Counts(ctx)
 	if err == nil || ledger.IsFatal(err) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestPostgresKilled kills processes that work on one ledger at random moments; the server
+// crashes in between. It is whole, and nothing that was recorded is gone.
+func TestPostgresKilled(t *testing.T) {
+	s := pgserver.Start(t)
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 5))
+	at := s.Database()
+	mustClose(t, at)
+	said := newClaimed()
+	for i, n := 0, cuts(3, 30); i < n || tooEarly(i, n, said); i++ {
+		var outs []io.Reader
+		var ends []func() error
+		var children []*exec.Cmd
+		for range 2 {
+			cmd, out := begin(t, "work", at)
+			children, outs = append(children, cmd), append(outs, out)
+			ends = append(ends, later(time.Duration(300+rng.IntN(700+200*max(0, i-n)))*time.Millisecond, cmd.Process.Kill))
+		}
+		for j, out := range outs {
+			_, failure, err := said.read(out)
+			ok(t, errors.Join(err, ends[j]()))
+			if err := children[j].Wait(); err == nil || strings.Contains(failure, "fatal") {
+				t.Fatalf("a child ended with %v: %s", err, failure)
+			}
+		}
+		if i%2 == 1 {
+			s.Crash()
+			s.Run()
+		}
+		said.verify(t, at)
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d files recorded, %d stored, %d batches finished", len(said.discovered), len(said.stored), len(said.finished))
+	if len(said.finished) == 0 {
+		t.Error("the children finished nothing")
 	}
 }

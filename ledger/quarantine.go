@@ -125,5 +125,5 @@ func (t *transaction) leaveBatch(now time.Time, r *line, stored, reason string) 
 	}
 	left := r.Batch
 	r.State, r.Stored, r.Batch, r.NotBefore, r.Changed = Stored, stored, "", time.Time{}, round(now)
-	return fenced(*r)(one(t.tx.ExecContext(t.ctx, leaveBatch, r.crc(), r.id, left)))
+	return fenced(*r)(one(t.exec(leaveBatch, r.crc(), r.id, left)))
 }

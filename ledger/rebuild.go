@@ -136,6 +136,6 @@ func (t *transaction) recognise(k Key, twins map[Key]line) (Row, bool, error) {
 		return Row{}, false, err // another process was first
 	}
 	r.Path = k.Path
-	_, err = t.tx.ExecContext(t.ctx, `UPDATE pulled SET path = $1, crc = $2 WHERE id = $3`, r.Path, r.crc(), r.id)
+	_, err = t.exec(`UPDATE pulled SET path = $1, crc = $2 WHERE id = $3`, r.Path, r.crc(), r.id)
 	return r.Row, true, err
 }

@@ -111,7 +111,7 @@ func (l *Ledger) MarkRemoved(ctx context.Context, now time.Time, keys []Key) err
 				return about(k, fmt.Errorf("%w: the file is %s", ErrConflict, r.State))
 			}
 			x := removal{file: r.id, device: r.Device, when: toMilli(now)}
-			if _, err := t.tx.ExecContext(t.ctx, saveRemoval, x.file, x.device, x.when, x.crc()); err != nil {
+			if _, err := t.exec(saveRemoval, x.file, x.device, x.when, x.crc()); err != nil {
 				return about(k, err)
 			}
 		}

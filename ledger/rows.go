@@ -69,49 +69,6 @@ const (
 	updateSettled = `UPDATE pulled SET state = $1, records = $2, reason = $3, changed = $4, crc = $5 WHERE id = $6 AND attempt = $7`
 )
 
-// statements holds the prepared statements: known and between on a reading
-// connection, the others on the writing one.
-type statements struct {
-	known, between, row, content, insert, lease, stored, batch, settled *sql.Stmt
-}
-
-func (s *statements) prepare(ctx context.Context, e engine, w, r *sql.DB) error {
-	for _, p := range []struct {
-		to   **sql.Stmt
-		db   *sql.DB
-		text string
-	}{
-		{&s.known, r, selectKey}, {&s.between, r, knownRange}, {&s.row, w, selectKey + e.forUpdate}, {&s.content, w, selectContent + e.forUpdate},
-		{&s.insert, w, insertRow}, {&s.lease, w, updateLease}, {&s.stored, w, updateStored},
-		{&s.batch, w, updateBatch}, {&s.settled, w, updateSettled},
-	} {
-		var err error
-		if *p.to, err = p.db.PrepareContext(ctx, p.text); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *statements) close() error {
-	var err error
-	for _, p := range []*sql.Stmt{s.known, s.between, s.row, s.content, s.insert, s.lease, s.stored, s.batch, s.settled} {
-		if p != nil {
-			err = errors.Join(err, p.Close())
-		}
-	}
-	*s = statements{}
-	return err
-}
-
-// transaction is one write transaction with the prepared statements.
-type transaction struct {
-	ctx context.Context
-	tx  *sql.Tx
-	st  *statements
-	e   engine
-}
-
 // scanner is *sql.Row or *sql.Rows.
 type scanner interface{ Scan(...any) error }
 
@@ -208,7 +165,7 @@ func fromMilli(ms int64) time.Time {
 
 // row reads the row of a key; ok is false if there is none.
 func (t *transaction) row(k Key) (r line, ok bool, err error) {
-	return rowOf(t.ctx, t.tx.Stmt(t.st.row), k)
+	return rowOf(t.ctx, t.stmt(selectKey+t.e.forUpdate), k)
 }
 
 func rowOf(ctx context.Context, st *sql.Stmt, k Key) (line, bool, error) {
@@ -221,7 +178,7 @@ func rowOf(ctx context.Context, st *sql.Stmt, k Key) (line, bool, error) {
 
 // content reads the row that stands for a content in exports.
 func (t *transaction) content(device, sha256 string) (line, bool, error) {
-	r, err := scanRow(t.tx.Stmt(t.st.content).QueryRowContext(t.ctx, device, sha256))
+	r, err := scanRow(t.queryRow(selectContent+t.e.forUpdate, device, sha256))
 	if errors.Is(err, sql.ErrNoRows) {
 		return line{}, false, nil
 	}
@@ -240,7 +197,7 @@ func expect(r line, asked bool, err error) error {
 // rows reads the rows of selectRows with the given end. Each must be one that
 // the end asks for.
 func (t *transaction) rows(asked func(line) bool, where string, args ...any) ([]line, error) {
-	return asRows(asked)(t.tx.QueryContext(t.ctx, selectRows+where, args...))
+	return asRows(asked)(t.query(selectRows+where, args...))
 }
 
 // asRows reads rows and checks each with asked.
@@ -254,7 +211,7 @@ func asRows(asked func(line) bool) func(*sql.Rows, error) ([]line, error) {
 // insert adds a row; ok is false if the key is known already, or if another row
 // stands for its content. The facts of the row are not written.
 func (t *transaction) insert(r Row) (ok bool, err error) {
-	return one(t.tx.Stmt(t.st.insert).ExecContext(t.ctx, r.Device, r.Path, r.Name, r.Size, r.MTime, stamp(r.Name),
+	return one(t.exec(insertRow, r.Device, r.Path, r.Name, r.Size, r.MTime, stamp(r.Name),
 		int(r.State), r.SHA256, r.Stored, r.AliasOf, r.Batch, r.Records, r.Reason, r.Owner, toMilli(r.Lease), r.Attempt,
 		toMilli(r.NotBefore), toMilli(r.First), toMilli(r.Changed), r.crc()))
 }
@@ -262,26 +219,26 @@ func (t *transaction) insert(r Row) (ok bool, err error) {
 // saveLease writes owner, lease, attempt, reason and back-off of a row that had
 // the given attempt.
 func (t *transaction) saveLease(r line, attempt int) error {
-	return fenced(r)(one(t.tx.Stmt(t.st.lease).ExecContext(t.ctx,
+	return fenced(r)(one(t.exec(updateLease,
 		r.Reason, r.Owner, toMilli(r.Lease), r.Attempt, toMilli(r.NotBefore), r.crc(), r.id, attempt)))
 }
 
 // saveStored writes the outcome of a claim, or what AddLocal changes.
 func (t *transaction) saveStored(r line) error {
-	return fenced(r)(one(t.tx.Stmt(t.st.stored).ExecContext(t.ctx,
+	return fenced(r)(one(t.exec(updateStored,
 		int(r.State), r.SHA256, r.Stored, r.AliasOf, r.Reason, r.Owner, toMilli(r.Lease), toMilli(r.NotBefore),
 		toMilli(r.Changed), r.crc(), r.id, r.Attempt)))
 }
 
 // saveSettled writes the outcome of a batch.
 func (t *transaction) saveSettled(r line) error {
-	return fenced(r)(one(t.tx.Stmt(t.st.settled).ExecContext(t.ctx,
+	return fenced(r)(one(t.exec(updateSettled,
 		int(r.State), r.Records, r.Reason, toMilli(r.Changed), r.crc(), r.id, r.Attempt)))
 }
 
 // saveBatch puts a row that is in no batch into r.Batch.
 func (t *transaction) saveBatch(r line) error {
-	ok, err := one(t.tx.Stmt(t.st.batch).ExecContext(t.ctx, r.Batch, r.crc(), r.id))
+	ok, err := one(t.exec(updateBatch, r.Batch, r.crc(), r.id))
 	if err == nil && !ok {
 		err = fmt.Errorf("%w: the file is in a batch already", ErrConflict)
 	}

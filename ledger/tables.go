@@ -58,18 +58,18 @@ func scanBatch(s scanner) (batchHead, error) {
 }
 
 func (t *transaction) insertBatch(h batchHead) error {
-	_, err := t.tx.ExecContext(t.ctx, insertBatch, h.values()...)
+	_, err := t.exec(insertBatch, h.values()...)
 	return err
 }
 
 func (t *transaction) saveBatchHead(h batchHead) error {
-	_, err := t.tx.ExecContext(t.ctx, updateBatchHead, h.values()...)
+	_, err := t.exec(updateBatchHead, h.values()...)
 	return err
 }
 
 // batchHead reads a batch; ok is false if there is none.
 func (t *transaction) batchHead(id string) (h batchHead, ok bool, err error) {
-	h, err = scanBatch(t.tx.QueryRowContext(t.ctx, selectBatches+batchByID+t.e.forUpdate, id))
+	h, err = scanBatch(t.queryRow(selectBatches+batchByID+t.e.forUpdate, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return h, false, nil
 	}
@@ -96,7 +96,7 @@ func scanOutput(s scanner) (Output, error) {
 }
 
 func (t *transaction) insertOutput(o Output) error {
-	ok, err := one(t.tx.ExecContext(t.ctx, `INSERT INTO output (path, batch, sha256, row_count, record, date, crc)
+	ok, err := one(t.exec(`INSERT INTO output (path, batch, sha256, row_count, record, date, crc)
 		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (path) DO NOTHING`,
 		o.Path, o.Batch, o.SHA256, o.Rows, o.Record, o.Date, o.crc()))
 	if err == nil && !ok {

@@ -150,19 +150,19 @@ func (l *Ledger) AddVisit(ctx context.Context, v Visit) error {
 }
 
 func (t *transaction) addVisit(x visitRow) error {
-	last, err := scanVisit(t.tx.QueryRowContext(t.ctx, selectVisits+lastVisit+t.e.forUpdate, x.v.Device))
+	last, err := scanVisit(t.queryRow(selectVisits+lastVisit+t.e.forUpdate, x.v.Device))
 	if err == nil {
 		if last.ended == x.ended && last.began <= x.began && x.ended > x.began {
 			return nil // this visit is recorded already
 		}
 		if last, ok := last.join(x); ok {
-			_, err = t.tx.ExecContext(t.ctx, updateVisit, last.ended, last.v.Count, last.widest, last.least, last.greater, last.crc(), last.id)
+			_, err = t.exec(updateVisit, last.ended, last.v.Count, last.widest, last.least, last.greater, last.crc(), last.id)
 			return err
 		}
 	} else if !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	_, err = t.tx.ExecContext(t.ctx, insertVisit, x.v.Device, x.began, x.ended, x.v.Count, x.widest, x.good, x.v.Error,
+	_, err = t.exec(insertVisit, x.v.Device, x.began, x.ended, x.v.Count, x.widest, x.good, x.v.Error,
 		x.v.Listed, x.v.Oldest, x.least, x.greater, x.crc())
 	return err
 }
