@@ -15,6 +15,7 @@ import (
 
 	"acctpull/audit"
 	"acctpull/internal/depot"
+	"acctpull/pull/fleet"
 	"acctpull/record"
 )
 
@@ -70,17 +71,18 @@ type place struct {
 }
 
 // findPlace turns -c or --data into a place.
-func (a *app) findPlace(config, data string, flags readFlags) (place, error) {
+func (a *app) findPlace(ctx context.Context, config, data string, flags readFlags) (place, error) {
 	var p place
+	var inv *fleet.Inventory
 	switch {
 	case (config == "") == (data == ""):
 		return p, usagef("a data directory is what pull --out or the key data of an inventory names", "one of -c FILE and --data DIR is needed")
 	case config != "":
-		inv, reading, err := a.loadInventory(config)
+		own, reading, err := a.loadInventory(config)
 		if err != nil {
 			return p, err
 		}
-		data = inv.Data
+		inv, data = own, own.Data
 		p.of = func(device string) *record.ReaderOptions { return reading[device] }
 	}
 	var err error
@@ -100,7 +102,10 @@ func (a *app) findPlace(config, data string, flags readFlags) (place, error) {
 		state, p.dataset, p.quarantine = own, "", ".acctpull/quarantine"
 	}
 	p.ledger, p.lock = filepath.Join(state, "ledger.db"), filepath.Join(state, "lock")
-	return p, nil
+	if inv != nil {
+		p.depot, err = a.openDepot(ctx, inv)
+	}
+	return p, err
 }
 
 func isDir(path string) bool {
@@ -119,7 +124,7 @@ func (p *place) readingOf(device string) record.ReaderOptions {
 }
 
 func (a *app) check(ctx context.Context, f checkFlags) error {
-	p, err := a.findPlace(f.config, f.data, f.reading)
+	p, err := a.findPlace(ctx, f.config, f.data, f.reading)
 	if err != nil {
 		return err
 	}

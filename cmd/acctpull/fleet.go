@@ -76,6 +76,9 @@ func (a *app) loadInventory(file string) (*fleet.Inventory, map[string]*record.R
 		}
 		reading[d.Name] = shared[flags]
 	}
+	if err := checkStore(inv.Store); err != nil {
+		errs = append(errs, fmt.Errorf("%s: %w", file, err))
+	}
 	if len(errs) > 0 {
 		return nil, nil, &usageError{err: errors.Join(errs...)}
 	}
@@ -200,6 +203,9 @@ func (a *app) newFleetRun(ctx context.Context, file string, rebuild bool) (r *fl
 			err = errors.Join(err, s.Close())
 		}
 	}()
+	if s.depot, err = a.openDepot(ctx, inv); err != nil {
+		return nil, err
+	}
 	if err := a.prepare(ctx, s, rebuild, record.ReaderOptions{}); err != nil {
 		return nil, err
 	}

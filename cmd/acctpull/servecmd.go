@@ -148,6 +148,9 @@ func (r *fleetRun) reload(runner *fleet.Runner, states map[string]fleet.State) {
 	case inv.Ledger != r.inv.Ledger || inv.LedgerPassword != r.inv.LedgerPassword || inv.Node != r.inv.Node:
 		err = errors.New("ledger or node is another one now: that needs a restart")
 	}
+	if err == nil && inv.Store != r.inv.Store {
+		err = errors.New("store changed: another store, or another way to it, needs a restart")
+	}
 	r.a.metrics.Config(now, err == nil)
 	if err != nil {
 		r.a.events.Emit(event.ConfigRefused(now, r.file, err.Error()))

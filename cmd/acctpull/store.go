@@ -210,11 +210,19 @@ func (s *store) forgotten(ctx context.Context) (string, error) {
 				return "", err
 			}
 			if keeps(e.Path) {
-				return filepath.Join(s.root, dir), nil
+				return s.name(dir), nil
 			}
 		}
 	}
 	return "", nil
+}
+
+// name is how people find a directory of the depot.
+func (s *store) name(dir string) string {
+	if named, ok := s.depot.(fmt.Stringer); ok {
+		return dir + " in " + named.String()
+	}
+	return filepath.Join(s.root, dir)
 }
 
 // path returns the path in the depot of a local directory of the store, "" for

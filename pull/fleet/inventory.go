@@ -44,6 +44,8 @@ type Inventory struct {
 	// Node is what this machine is called among the nodes; "" is its host
 	// name.
 	Node string
+	// Store is an object store for archive and dataset.
+	Store Store
 	// AtOnce is how many devices are pulled at the same time, PerSite how
 	// many of them at one site.
 	AtOnce, PerSite int
@@ -96,6 +98,7 @@ type document struct {
 	ledger, node    string
 	ledgerPassword  pull.Secret
 	atOnce, perSite int
+	store           Store
 	defaults        settings
 	defaultsNode    *yaml.Node
 	groups          map[string]*yaml.Node
@@ -163,7 +166,7 @@ func Load(data []byte) (*Inventory, error) {
 const rule = strictyaml.Kind("inventory")
 
 func (doc *document) inventory(d *strictyaml.Decoder) *Inventory {
-	inv := &Inventory{Data: doc.data, Ledger: doc.ledger, LedgerPassword: doc.ledgerPassword, Node: doc.node, AtOnce: doc.atOnce, PerSite: doc.perSite, Groups: slices.Sorted(maps.Keys(doc.groups))}
+	inv := &Inventory{Data: doc.data, Store: doc.store, Ledger: doc.ledger, LedgerPassword: doc.ledgerPassword, Node: doc.node, AtOnce: doc.atOnce, PerSite: doc.perSite, Groups: slices.Sorted(maps.Keys(doc.groups))}
 	if doc.data == "" {
 		d.Fail(rule, 0, "data", "it is not given: the directory in which archive, ledger and dataset lie")
 	}
@@ -173,6 +176,7 @@ func (doc *document) inventory(d *strictyaml.Decoder) *Inventory {
 	case doc.ledger == "" && doc.ledgerPassword != (pull.Secret{}):
 		d.Fail(rule, 0, "ledger", "it is not given, and a password for it is")
 	}
+	doc.checkStore(d)
 	if len(doc.devices) == 0 {
 		d.Fail(rule, 0, "devices", "there is none")
 	}

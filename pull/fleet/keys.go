@@ -26,7 +26,7 @@ func span(least, most time.Duration) string {
 	return strictyaml.Span(least) + "–" + strictyaml.Span(most)
 }
 
-var documentKeys = []strictyaml.Key[document]{
+var documentKeys = append([]strictyaml.Key[document]{
 	{Name: "data", Type: "directory", Default: "required", Doc: "Archive, ledger and dataset lie below it; made if it does not exist.",
 		Set: func(d *decoder, k string, n *node, v *document) bool { return d.Text(k, n, &v.data) }},
 	{Name: "ledger", Type: "URL", Default: "`ledger.db` in `data`", Doc: "A PostgreSQL database that several nodes share, without a password: `postgres://acctpull@db.example.net/acctpull`. See [Several nodes](#several-nodes).",
@@ -85,7 +85,7 @@ var documentKeys = []strictyaml.Key[document]{
 				v.devices = append(v.devices, entry{s, item, g})
 			})
 		}},
-}
+}, storeKeys...)
 
 // deviceKeys are those that only a device has, and those that a group may have.
 var deviceKeys = append([]strictyaml.Key[settings]{

@@ -1,7 +1,6 @@
 package objectstore
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	crand "crypto/rand"
@@ -10,7 +9,6 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -20,61 +18,21 @@ import (
 
 // gateway is a real S3 server over a directory.
 type gateway struct {
-	url  string
-	ca   []byte
-	root string
+	*need.S3Server
+	url string
+	ca  []byte
 }
 
-// startGateway starts versitygw on a free port of the loopback, with a bucket
-// "bucket".
 func startGateway(t testing.TB, secure bool) *gateway {
 	t.Helper()
-	tool := need.Tool(t, "versitygw")
+	if !secure {
+		s := need.S3(t, "", "")
+		return &gateway{s, "http://" + s.Address, nil}
+	}
 	dir := t.TempDir()
-	g := &gateway{root: filepath.Join(dir, "root")}
-	if err := os.MkdirAll(filepath.Join(g.root, "bucket"), 0o750); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	args := []string{"--port", addr, "--quiet", "--keep-alive"}
-	g.url = "http://" + addr
-	if secure {
-		g.url = "https://" + addr
-		g.ca = writeCertificate(t, dir)
-		args = append(args, "--cert", filepath.Join(dir, "cert.pem"), "--key", filepath.Join(dir, "key.pem"))
-	}
-	cmd := exec.Command(tool, append(args, "posix", g.root)...)
-	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY=key", "ROOT_SECRET_KEY=verysecret")
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cmd.Process.Kill(); err != nil {
-			t.Error(err)
-		}
-		_ = cmd.Wait() // it was killed
-	})
-	for deadline := time.Now().Add(20 * time.Second); ; {
-		c, err := net.DialTimeout("tcp", addr, time.Second)
-		if err == nil {
-			if err := c.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return g
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("versitygw does not listen: %v", err)
-		}
-	}
+	ca := writeCertificate(t, dir)
+	s := need.S3(t, filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
+	return &gateway{s, "https://" + s.Address, ca}
 }
 
 // writeCertificate writes a certificate for the loopback that signs itself.
@@ -106,7 +64,7 @@ func writeCertificate(t testing.TB, dir string) []byte {
 // store returns a depot in the bucket.
 func (g *gateway) store(t testing.TB, prefix string) *Store {
 	t.Helper()
-	s, err := New(Config{Bucket: "bucket", Prefix: prefix, Endpoint: g.url, CA: g.ca, AccessKey: "key", SecretKey: "verysecret"})
+	s, err := New(Config{Bucket: g.Bucket, Prefix: prefix, Endpoint: g.url, CA: g.ca, AccessKey: g.AccessKey, SecretKey: g.SecretKey})
 	if err != nil {
 		t.Fatal(err)
 	}
