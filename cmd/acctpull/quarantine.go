@@ -75,7 +75,7 @@ type ward struct {
 
 // inWard opens the ledger, calls f and closes the ledger.
 func (a *app) inWard(ctx context.Context, f quarantineFlags, do func(*ward) error) (err error) {
-	p, err := a.findPlace(f.config, f.data, f.reading)
+	p, err := a.findPlace(ctx, f.config, f.data, f.reading)
 	if err != nil {
 		return err
 	}
