@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -67,6 +68,7 @@ func (r *route) scan(ctx context.Context, address string, limits Limits) ([]Scan
 		return nil, err
 	}
 	var keys []ScannedKey
+	var hungUp error
 	for _, types := range scanTypes {
 		key, err := r.scanOne(ctx, address, types, algorithms, limits)
 		var neg *ssh.AlgorithmNegotiationError
@@ -74,9 +76,15 @@ func (r *route) scan(ctx context.Context, address string, limits Limits) ([]Scan
 		case err == nil:
 			keys = append(keys, ScannedKey{Type: key.Type(), Fingerprint: ssh.FingerprintSHA256(key), key: key})
 		case errors.As(err, &neg) && neg.What == "host key":
+		case errors.Is(err, io.EOF) && ctx.Err() == nil:
+			// dropbear hangs up when it is asked for a type it has no key of.
+			hungUp = err
 		default:
 			return nil, &Error{Op: "scan host keys of", Device: address, Err: explainNegotiation(err)}
 		}
+	}
+	if len(keys) == 0 && hungUp != nil {
+		return nil, &Error{Op: "scan host keys of", Device: address, Err: fromPeer(hungUp)}
 	}
 	if len(keys) == 0 {
 		return nil, &Error{Op: "scan host keys of", Device: address, Err: errors.New("no key of a type that is implemented here")}
