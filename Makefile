@@ -1,4 +1,4 @@
-.PHONY: all test race bench docs fmt packages ci
+.PHONY: all test race bench bench-pull docs fmt packages ci
 
 all: fmt test
 
@@ -15,6 +15,11 @@ race:
 # Speed, as ratios against a baseline in the same run. Nothing here is a test.
 bench:
 	go test -run '^$$' -bench . -benchtime 3x -timeout 30m ./record ./export ./policy ./flash ./retention ./ledger ./pull ./internal/simdevice
+
+# The pull service beside rclone, lftp, rsync, sftp and scp, against a real OpenSSH
+# server on loopback, in one run; docs/performance.md explains the tables.
+bench-pull:
+	go test -run '^$$' -bench '^Benchmark(Peers|Fleet|IdlePoll|KnownHosts)$$' -benchtime 1x -timeout 60m ./pull
 
 # The generated documents: data dictionary, configuration reference, events, schema.
 docs:

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -60,6 +62,82 @@ func BenchmarkIdlePoll(b *testing.B) {
 			b.ReportMetric((cpuSeconds(b)-cpu)*1000/float64(b.N), "cpu-ms/poll")
 		})
 	}
+}
+
+// BenchmarkFleet visits 200 devices, all of them directories of one real OpenSSH
+// server, sixteen at a time: the first time with 10 new files each, then with
+// nothing new.
+func BenchmarkFleet(b *testing.B) {
+	const devices, files = 200, 10
+	r := newRig(b, scpQuirks{})
+	openSSH(b, r, "Subsystem sftp internal-sftp")
+	loginWithEd25519(b, r)
+	r.putNoise(files, 12<<10)
+	pulled := func(target Target) error {
+		_, err := Device(context.Background(), r.o, target)
+		return err
+	}
+	visit := func(one func(Target) error) {
+		var next atomic.Int64
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				for i := next.Add(1); i <= devices; i = next.Add(1) {
+					target := r.target
+					target.Device = fmt.Sprint("edge-", i)
+					if err := one(target); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+	}
+	// The baseline: a connection with our checks, and a listing with the SFTP
+	// library; no ledger.
+	listed := func(target Target) error {
+		target.cache = r.o.Cache
+		c, err := connect(context.Background(), target, os.Getenv, DefaultLimits())
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		client, err := sftp.NewClient(c.client)
+		if err != nil {
+			return err
+		}
+		_, err = client.ReadDir(target.Path)
+		return err
+	}
+	fresh := func() {
+		r.data = b.TempDir()
+		r.openLedger()
+		r.o.Cache = &Cache{}
+		old := time.Now().Add(-time.Hour)
+		if err := os.Chtimes(r.target.KnownHosts[0], old, old); err != nil {
+			b.Fatal(err)
+		}
+	}
+	measure := func(b *testing.B, one func(Target) error, prepare func()) {
+		used, n := 0.0, 0
+		for b.Loop() {
+			b.StopTimer()
+			prepare()
+			b.StartTimer()
+			cpu := cpuSeconds(b)
+			visit(one)
+			used += cpuSeconds(b) - cpu
+			n += devices
+		}
+		b.ReportMetric(used*1000/float64(n), "cpu-ms/device")
+	}
+	b.Run("first", func(b *testing.B) { measure(b, pulled, fresh) })
+	b.Run("idle", func(b *testing.B) {
+		fresh()
+		visit(pulled)
+		measure(b, pulled, func() {})
+	})
+	b.Run("baseline", func(b *testing.B) { measure(b, listed, func() {}) })
 }
 
 // loginWithEd25519 gives the rig another key, which its server takes too.

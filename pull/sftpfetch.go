@@ -12,9 +12,8 @@ import (
 // files, so that the oldest is finished first, as far as the memory goes, and
 // the last READ of each file lies behind its end: it must find nothing there.
 type sftpFetch struct {
-	t   *sftpTransport
-	ctx context.Context
-	r   *receiver
+	t *sftpTransport
+	r *receiver
 
 	todo    []*sftpFile // not opened yet
 	flying  []*sftpFile // opened, or being opened, oldest first
@@ -51,12 +50,9 @@ type sftpBlk struct {
 	rest int    // how much of its READ the device gave before, 0 if it is whole
 }
 
-// fetch gets the files.
-func (t *sftpTransport) fetch(ctx context.Context, files []entry, r *receiver) error {
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	x := &sftpFetch{t: t, ctx: ctx, r: r, limit: min(max(t.c.limits.Memory, sftpBlock), sftpOwed), stop: func() bool { return true }}
+// newFetch begins to fetch files.
+func (t *sftpTransport) newFetch(files []entry, r *receiver) *sftpFetch {
+	x := &sftpFetch{t: t, r: r, limit: min(max(t.c.limits.Memory, sftpBlock), sftpOwed), stop: func() bool { return true }}
 	if t.one {
 		x.limit = 1
 	}
@@ -64,6 +60,15 @@ func (t *sftpTransport) fetch(ctx context.Context, files []entry, r *receiver) e
 		x.todo = append(x.todo, &sftpFile{entry: e})
 	}
 	x.advance()
+	return x
+}
+
+// fetch gets the files.
+func (t *sftpTransport) fetch(ctx context.Context, files []entry, r *receiver) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	x := t.newFetch(files, r)
 	err := t.p.run()
 	x.stop()
 	for _, f := range x.flying {
