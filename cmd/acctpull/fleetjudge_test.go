@@ -18,12 +18,14 @@ import (
 type verdict struct {
 	files, present, named, unseen, never int
 	records                              uint64
+
+	gaps, doubtful, unnamed int // intervals, of coverage
 }
 
 // String is one line of it.
 func (v verdict) String() string {
-	return fmt.Sprintf("%d files on the devices: %d (%d records) in Parquet, %d named in the ledger as lost or broken, %d expired unseen, %d never closed",
-		v.files, v.present, v.records, v.named, v.unseen, v.never)
+	return fmt.Sprintf("%d files on the devices: %d (%d records) in Parquet, %d named in the ledger as lost or broken, %d expired unseen, %d never closed; coverage names %d lost intervals, and after clock steps, reboots and formats takes %d for lost that are here and does not name %d",
+		v.files, v.present, v.records, v.named, v.unseen, v.never, v.gaps, v.doubtful, v.unnamed)
 }
 
 // judge compares what every device wrote with the dataset and the ledger: every
@@ -33,7 +35,11 @@ func (p *proofFleet) judge() verdict {
 	t := p.t
 	t.Helper()
 	rows := p.dataset()
-	told, visits := p.told()
+	l, err := ledger.Open(t.Context(), p.ledger())
+	check(t, err)
+	defer func() { check(t, l.Close()) }()
+	told, visits := p.told(l)
+	covers := p.covers(l)
 	var v verdict
 	var sums policy.Truth
 	for i := range p.fleet.Len() {
@@ -41,6 +47,7 @@ func (p *proofFleet) judge() verdict {
 		truth, err := d.Truth()
 		check(t, err)
 		byName := map[string][]simdevice.TruthFile{}
+		first := firstSeen(visits[d.Name()])
 		for _, f := range truth.Files {
 			byName[f.Name] = append(byName[f.Name], f)
 		}
@@ -54,6 +61,7 @@ func (p *proofFleet) judge() verdict {
 			}
 			for k, f := range files {
 				v.files++
+				p.named(&v, covers[d.Name()], d, f, there[k], first)
 				if there[k] {
 					v.present++
 					v.records += f.Records
@@ -72,6 +80,16 @@ func (p *proofFleet) judge() verdict {
 		t.Errorf("only %d of %d files are there: %s", v.present, v.files, v)
 	}
 	return v
+}
+
+// firstSeen is when a device was first listed to the end.
+func firstSeen(visits []ledger.Visit) time.Time {
+	for _, v := range visits {
+		if v.Good {
+			return v.Ended
+		}
+	}
+	return time.Unix(1<<40, 0) // never
 }
 
 // match tells which of the files of one name are in the rows, by the end of the
@@ -166,11 +184,8 @@ func (p *proofFleet) counters(want policy.Truth) {
 
 // told are the rows of the ledger by device and name, and its visits by device.
 // Nobody holds anything any more.
-func (p *proofFleet) told() (map[[2]string][]ledger.Row, map[string][]ledger.Visit) {
+func (p *proofFleet) told(l *ledger.Ledger) (map[[2]string][]ledger.Row, map[string][]ledger.Visit) {
 	p.t.Helper()
-	l, err := ledger.Open(p.t.Context(), p.ledger())
-	check(p.t, err)
-	defer func() { check(p.t, l.Close()) }()
 	check(p.t, l.Check(p.t.Context()))
 	all, visits := map[[2]string][]ledger.Row{}, map[string][]ledger.Visit{}
 	devices, err := l.DeviceStates(p.t.Context(), -1)
