@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,4 +157,121 @@ func TestOnceWaits(t *testing.T) {
 			t.Errorf("%d tries in %v, told %d times", tries, took, told)
 		}
 	})
+}
+
+// After an outage of six hours, in which all 1,000 devices came due and every
+// tenth died, they are visited in the order of their deadlines: nobody is late
+// who could have been in time, and the dead take no more than their share.
+func TestAfterOutage(t *testing.T) {
+	const atOnce, takes, hangs = 8, 20 * time.Second, 50 * time.Second
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 1))
+	good := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	now := good.Add(6 * time.Hour)
+	resumed := now
+	inv := &Inventory{AtOnce: atOnce, PerSite: atOnce}
+	dead := map[string]bool{}
+	for i := range 1000 {
+		d := dev(fmt.Sprintf("d%03d", i), func(d *Device) {
+			d.Every, d.Rollover, d.Retention = 6*time.Hour, 5*time.Minute, 6*time.Hour+time.Duration(rng.IntN(12*60))*time.Minute
+		})
+		dead[d.Name] = i%10 == 0
+		inv.Devices = append(inv.Devices, d)
+	}
+	q := NewQueue(1, 1)
+	q.Set(inv, func(name string) State {
+		s := State{Tried: good, Good: good}
+		if dead[name] {
+			s.Tried, s.Failures = now.Add(-time.Hour), 8
+		}
+		return s
+	})
+	type running struct {
+		name string
+		end  time.Time
+	}
+	var under []running
+	begun := map[string]time.Time{}
+	var last time.Time // the deadline of the live device that was begun last
+	for ; len(begun) < 900 && now.Before(resumed.Add(6*time.Hour)); now = now.Add(time.Second) {
+		kept := under[:0]
+		for _, r := range under {
+			if r.end.After(now) {
+				kept = append(kept, r)
+			} else if dead[r.name] {
+				q.Done(r.name, Outcome{Err: errors.New("down")})
+			} else {
+				q.Done(r.name, Outcome{})
+			}
+		}
+		under = kept
+		for {
+			d, s, ok, _ := q.Next(now)
+			if !ok {
+				break
+			}
+			if dead[d.Name] {
+				under = append(under, running{d.Name, now.Add(hangs)})
+				continue
+			}
+			under = append(under, running{d.Name, now.Add(takes)})
+			if _, again := begun[d.Name]; again {
+				continue
+			}
+			begun[d.Name] = now
+			if by := d.Deadline(s); by.Before(last) {
+				t.Fatalf("%s has the deadline %v, and one with %v went first", d.Name, by, last)
+			} else {
+				last = by
+			}
+		}
+	}
+	if len(begun) != 900 {
+		t.Fatalf("%d of 900 live devices were visited", len(begun))
+	}
+	// The dead may have a quarter of the places, no more. Some are due again by
+	// their schedule before the last is visited.
+	all := 900 * takes / (atOnce - atOnce/4) * 5 / 4
+	if took := now.Sub(resumed); took > all+time.Minute {
+		t.Errorf("it took %v to visit all, want at most %v", took, all)
+	}
+	late := 0
+	for _, d := range inv.Devices {
+		by := d.Deadline(State{Good: good})
+		if begun[d.Name].After(by) {
+			if late++; by.After(resumed.Add(all)) {
+				t.Errorf("%s is late, and had %v", d.Name, by.Sub(resumed))
+			}
+		}
+	}
+	t.Logf("%d of 900 were late: their deadlines were over when it ended, or within minutes", late)
+}
+
+// The URL of a shared ledger, and nothing of a password in what is said of it.
+func TestLedgerOfInventory(t *testing.T) {
+	const rest = "data: /d\ndevices: [{host: a, path: /act}]\n"
+	inv, err := Load([]byte("ledger: postgres://me@db.example.net/x?sslmode=verify-full\nledger-password-env: PW\nnode: left\n" + rest))
+	if err != nil || inv.Ledger == "" || inv.LedgerPassword.Env != "PW" || inv.Node != "left" {
+		t.Fatalf("%+v %v", inv, err)
+	}
+	for text, want := range map[string]string{
+		"ledger: postgres://me:geheim@db/x\n":                                                 "holds a password",
+		"ledger: postgres://me@db/x?password=geheim\n":                                        "holds a password",
+		"ledger: postgres://me:gehe%ZZim@db/x\n":                                              "no URL of a PostgreSQL database",
+		"ledger: postgres:geheim\n":                                                           "no URL of a PostgreSQL database",
+		"ledger: mysql://me:geheim@db/x\n":                                                    "no URL of a PostgreSQL database",
+		"ledger: /var/lib/geheim.db\n":                                                        "no URL of a PostgreSQL database",
+		"ledger: postgres://me@db/x\nledger-password-env: A\nledger-password-file: b\n":       "ledger-password",
+		"ledger-password-env: A\n":                                                            "a password for it is",
+		"ledger: postgres://me@db/x\nnode: \"a\\tb\"\n":                                       "name of a node",
+		"ledger: postgres://me@db/x\nledger-password-credential: c\nledger-password-env: A\n": "ledger-password",
+	} {
+		_, err := Load([]byte(text + rest))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		} else if strings.Contains(err.Error(), "geheim") || strings.Contains(err.Error(), "gehe%") {
+			t.Errorf("%q: the password is told: %v", text, err)
+		}
+	}
 }
