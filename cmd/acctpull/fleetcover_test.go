@@ -2,13 +2,16 @@ package main
 
 import (
 	"os"
+	"slices"
 	"strings"
+	"testing"
 	"time"
 
 	"acctpull/coverage"
 	"acctpull/internal/simdevice"
 	"acctpull/ledger"
 	"acctpull/pull/fleet"
+	"acctpull/rollover"
 )
 
 // coverOf is what coverage says of a device.
@@ -75,6 +78,30 @@ func (p *proofFleet) named(v *verdict, c coverOf, d *simdevice.Device, f simdevi
 			}
 		case !here && !f.Sealed.IsZero() && said.Gap():
 			v.gaps++
+		}
+	}
+}
+
+// A file that came cut off, and later whole, is whole; one that came whole before
+// that was another one.
+func TestCoverageOfReplaced(t *testing.T) {
+	name, err := rollover.ParseName("act1011-20260102-030405.xml.gz")
+	check(t, err)
+	at := func(minutes int, state coverage.FileState) coverage.File {
+		return coverage.File{Name: name, State: state, First: time.Unix(int64(60*minutes), 0)}
+	}
+	for _, test := range []struct {
+		files []coverage.File
+		left  int
+	}{
+		{[]coverage.File{at(1, coverage.Quarantined), at(2, coverage.Here)}, 1},
+		{[]coverage.File{at(1, coverage.Quarantined), at(1, coverage.Here)}, 2},
+		{[]coverage.File{at(2, coverage.Quarantined), at(1, coverage.Here)}, 2},
+		{[]coverage.File{at(1, coverage.Gone), at(2, coverage.Here)}, 2},
+		{[]coverage.File{at(1, coverage.Quarantined), at(3, coverage.Quarantined), at(2, coverage.Here)}, 2},
+	} {
+		if left := withoutReplaced(slices.Clone(test.files)); len(left) != test.left {
+			t.Errorf("%+v: %d are left, want %d", test.files, len(left), test.left)
 		}
 	}
 }
