@@ -92,7 +92,7 @@ func withoutReplaced(files []coverage.File) []coverage.File {
 // another row.
 func coverageFile(row ledger.Row) (coverage.File, bool) {
 	name, err := rollover.ParseName(row.Name)
-	if err != nil || name.Prefix != rollover.Act || row.State == ledger.Lost && strings.HasPrefix(row.Reason, pull.SupersededReason) {
+	if err != nil || name.Prefix != rollover.Act || (row.State == ledger.Lost || row.State == ledger.Quarantined) && strings.HasPrefix(row.Reason, pull.SupersededReason) {
 		return coverage.File{}, false
 	}
 	f := coverage.File{Name: name, Path: row.Path, Stored: row.Stored, Size: row.Size, SHA256: row.SHA256,

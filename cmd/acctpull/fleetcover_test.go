@@ -17,7 +17,7 @@ import (
 // coverOf is what coverage says of a device.
 type coverOf struct {
 	streams []coverage.Stream
-	simple  bool // nothing happened to its clock and its flash
+	simple  bool // nothing happened to its clock, its flash and what its files hold
 }
 
 // covers asks for the coverage of every device, with nothing but what the nodes
@@ -32,8 +32,8 @@ func (p *proofFleet) covers(l *ledger.Ledger) map[string]coverOf {
 	for _, d := range inv.Devices {
 		c := coverOf{simple: true}
 		for _, e := range p.faults {
-			if e.device == d.Name && (strings.HasPrefix(e.fault, "reboot") || strings.HasPrefix(e.fault, "format") || strings.HasPrefix(e.fault, "clock") || strings.HasSuffix(e.fault, "full")) {
-				c.simple = false
+			for _, word := range []string{"reboot", "format", "clock", "full", "truncate", "corrupt"} {
+				c.simple = c.simple && (e.device != d.Name || !strings.Contains(e.fault, word))
 			}
 		}
 		w := coverage.Window{From: p.began.Add(-4 * time.Hour), To: p.fleet.Now().Add(4 * time.Hour)}
