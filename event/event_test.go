@@ -53,6 +53,8 @@ func examples() []Event {
 		WeakConnection(noon, "edge-7", "old algorithms that were allowed for it: diffie-hellman-group14-sha1 ssh-rsa"),
 		DeviceTakenOver(noon, "edge-1", "host-1a2b3c4d"),
 		LeaseLost(noon, "edge-1", "host-1a2b3c4d"),
+		FilesRemoved(noon, "router1", 12, 345678),
+		RemovalRefused(noon, "router1", 1, "the device refused: permission denied"),
 		LedgerAway(noon, "host-1a2b3c4d", "connection refused"),
 		LedgerBack(noon, "host-1a2b3c4d"),
 		SpaceContention(noon, 11, 1, "/flash/cf1", errFull),

@@ -70,6 +70,8 @@ const (
 	weakConnection
 	deviceTakenOver
 	leaseLost
+	filesRemoved
+	removalRefused
 	ledgerAway
 	ledgerBack
 	spaceContention
@@ -205,6 +207,14 @@ var own = [...]Definition{
 		"Device $device$ is taken over from the node $from$",
 		[]string{"device", "from"},
 		"The node that visited the device gave no sign of life for a lease: it was killed, or cut off from the ledger. Another one puts the archive of the device in order and goes on. Nothing is lost by it."},
+	filesRemoved: {Acctpull, 2046, "filesRemoved", Indeterminate, Main,
+		"$files$ exported files were removed from device $device$ ($bytes$ bytes)",
+		[]string{"device", "files", "bytes"},
+		"The inventory has remove-after-export for the device. Archive and dataset have the files durably, and the copy in the archive was read back and compared right before."},
+	removalRefused: {Acctpull, 2047, "removalRefused", Warning, Main,
+		"$files$ exported files stay on device $device$: $reason$",
+		[]string{"device", "files", "reason"},
+		"The inventory has remove-after-export for the device, and the files could not be removed. Nothing is lost; the next visit tries again."},
 	leaseLost: {Acctpull, 2041, "leaseLost", Warning, Main,
 		"The node $node$ has lost device $device$ to another one",
 		[]string{"device", "node"},
@@ -457,6 +467,16 @@ func RecordingEnded(now time.Time, record, reason string) Event {
 // DeviceTakenOver: a node that held a device is gone.
 func DeviceTakenOver(now time.Time, device, from string) Event {
 	return own[deviceTakenOver].make(now, device, device, from)
+}
+
+// FilesRemoved: exported files were removed from a device, as the inventory asks.
+func FilesRemoved(now time.Time, device string, files int, bytes int64) Event {
+	return own[filesRemoved].make(now, device, device, strconv.Itoa(files), decimal(bytes))
+}
+
+// RemovalRefused: exported files stay on a device, for the reason given.
+func RemovalRefused(now time.Time, device string, files int, reason string) Event {
+	return own[removalRefused].make(now, device, device, strconv.Itoa(files), reason)
 }
 
 // LeaseLost: this process was away for too long.

@@ -268,10 +268,21 @@ func (r *run) once(ctx context.Context) error {
 		h(c.details)
 	}
 	for range 2 {
-		again, err := r.round(ctx, tr)
-		if err != nil || !again {
+		again, l, err := r.round(ctx, tr)
+		if err != nil {
 			return err
 		}
+		if !again {
+			return r.removeFrom(ctx, tr, l)
+		}
+	}
+	return nil
+}
+
+// removeFrom removes what a listing has and archive and dataset have too.
+func (r *run) removeFrom(ctx context.Context, tr transport, l listing) error {
+	if err := r.removeExported(ctx, tr, l); err != nil {
+		return r.fail("remove exported files of", err)
 	}
 	return nil
 }
@@ -284,21 +295,21 @@ type work struct {
 
 // round lists, claims and fetches. It reports whether another round would find
 // something new.
-func (r *run) round(ctx context.Context, tr transport) (again bool, err error) {
+func (r *run) round(ctx context.Context, tr transport) (again bool, l listing, err error) {
 	began := r.o.Now()
-	l, err := tr.list(ctx)
+	l, err = tr.list(ctx)
 	if err != nil {
 		if errors.Is(err, errNoDirectory) {
 			err = &hinted{err, "check the directory on the device: " + quote(r.t.Path)}
 		}
-		return false, r.fail("list", err)
+		return false, l, r.fail("list", err)
 	}
 	if s, tells := tr.(interface{ skew() Skew }); tells {
 		r.result.Skew = s.skew()
 	}
 	todo, err := r.claim(ctx, l, began)
 	if err != nil {
-		return false, r.fail("list", err)
+		return false, l, r.fail("list", err)
 	}
 	r.total = Progress{Device: r.device, FilesTotal: len(todo)}
 	for _, w := range todo {
@@ -308,14 +319,14 @@ func (r *run) round(ctx context.Context, tr transport) (again bool, err error) {
 	before := func() error { return nil }
 	for len(todo) > 0 {
 		if err := checkSpace(r.o.Data, r.limits.FreeStop); err != nil {
-			return false, r.fail("fetch", errors.Join(err, before()))
+			return false, l, r.fail("fetch", errors.Join(err, before()))
 		}
 		n := r.batchLength(todo)
 		b := &batch{run: r, todo: todo[:n]}
 		todo = todo[n:]
 		failed := b.collect(ctx, tr)
 		if err := before(); err != nil {
-			return false, r.fail("fetch", errors.Join(err, failed, b.discard()))
+			return false, l, r.fail("fetch", errors.Join(err, failed, b.discard()))
 		}
 		before = beside(func() error {
 			err := b.conclude(ctx)
@@ -323,13 +334,13 @@ func (r *run) round(ctx context.Context, tr transport) (again bool, err error) {
 			return err
 		})
 		if failed != nil {
-			return false, r.fail("fetch", errors.Join(failed, before()))
+			return false, l, r.fail("fetch", errors.Join(failed, before()))
 		}
 	}
 	if err := before(); err != nil {
-		return false, r.fail("fetch", err)
+		return false, l, r.fail("fetch", err)
 	}
-	return again, nil
+	return again, l, nil
 }
 
 // beside runs f in a goroutine of its own and returns how to wait for its error.

@@ -7,7 +7,7 @@
 // wait for ever and never puts raw text on a terminal: every name must parse as
 // an accounting file name, every wait has a limit (Limits), every text that came
 // over the wire is escaped and cut to 256 bytes in errors. Nothing is ever
-// removed from or written to a device.
+// written to a device, and nothing removed from it unless Target.Remove asks.
 //
 // Host keys are checked strictly, always. There is no option to skip it.
 //
@@ -332,6 +332,8 @@ type Result struct {
 	Files []File
 	// Bytes counts the bytes of the files that arrived whole.
 	Bytes int64
+	// Removal is what was removed from the device; zero unless Target.Remove.
+	Removal Removal
 	// Attempts counts the connections tried.
 	Attempts int
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // The packets of SFTP version 3, draft-ietf-secsh-filexfer-02, as far as a reader
-// needs them: what devices speak. Numbers are those of section 3.
+// needs them, and one that may remove what it has: what devices speak. Numbers are those of section 3.
 const (
 	fxpInit     = 1
 	fxpVersion  = 2
@@ -18,6 +18,7 @@ const (
 	fxpLstat    = 7
 	fxpOpendir  = 11
 	fxpReaddir  = 12
+	fxpRemove   = 13
 	fxpStatus   = 101
 	fxpHandle   = 102
 	fxpData     = 103

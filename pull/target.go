@@ -97,6 +97,9 @@ type Target struct {
 	Listing ListBy
 	// Quirks are the peculiarities of the device.
 	Quirks Quirks
+	// Remove lets a visit remove files from the device that are exported;
+	// see Removal. Only SFTP can. False removes nothing, ever.
+	Remove bool
 	// Legacy are insecure algorithms to allow for this device; see
 	// LegacyAlgorithms. nil allows none.
 	Legacy []string

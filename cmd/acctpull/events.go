@@ -65,6 +65,16 @@ func (a *app) pulledFile(now time.Time, f pull.File) {
 	}
 }
 
+// removed reports what a visit removed from a device, and what it could not.
+func (a *app) removed(now time.Time, device string, r pull.Removal) {
+	if r.Files > 0 {
+		a.events.Emit(event.FilesRemoved(now, device, r.Files, r.Bytes))
+	}
+	if r.Kept > 0 {
+		a.events.Emit(event.RemovalRefused(now, device, r.Kept, r.Why))
+	}
+}
+
 // pullFailed reports why a device gave no files, or not all.
 func (a *app) pullFailed(now time.Time, t pull.Target, err error) {
 	var key *pull.HostKeyError

@@ -147,6 +147,7 @@ func (r *fleetRun) visit(ctx context.Context, d fleet.Device, s fleet.State, beg
 // fetch pulls one device that nobody else pulls meanwhile.
 func (r *fleetRun) fetch(ctx context.Context, d fleet.Device, began time.Time) (fleet.Outcome, ledger.Visit) {
 	result, err := pull.Device(ctx, r.options(d), d.Target)
+	r.a.removed(r.a.pace.clock.Now(), d.Name, result.Removal)
 	r.mu.Lock()
 	r.results[d.Name] = result
 	r.mu.Unlock()

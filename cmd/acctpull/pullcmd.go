@@ -47,7 +47,7 @@ DIR/devices/<device>/act/, and exports its records as Parquet to DIR/dataset/.
 
 It uses your ssh config, agent, keys and known_hosts. A device whose host key is
 not known is refused; the message shows the fingerprint and the command that
-pins it. Nothing is ever deleted or written on the device.
+pins it. Nothing is deleted or written on the device.
 
 With -c it visits every device of an inventory once, or those that are named,
 several at a time; acctpull serve does so for ever.

@@ -86,7 +86,7 @@ type settings struct {
 	jump                                                  []pull.Target
 	password, passphrase                                  pull.Secret
 	legacy                                                []string
-	disabled                                              bool
+	disabled, remove                                      bool
 	every, rollover, retention                            time.Duration
 	cron                                                  *Cron
 	profile, record, platform                             string
@@ -249,7 +249,7 @@ func (doc *document) device(d *strictyaml.Decoder, e *entry) (dev Device, disabl
 		Target: pull.Target{
 			Device: m.name, User: m.user, Host: m.host, Port: m.port, Path: m.path, HostKeyAlias: m.hostKeyAlias,
 			Identities: m.identities, IdentityCredentials: m.identityCredentials, KnownHosts: m.knownHosts,
-			Password: m.password, Passphrase: m.passphrase, Legacy: m.legacy, Jump: doc.through(m.jump), Quirks: m.quirks,
+			Password: m.password, Passphrase: m.passphrase, Legacy: m.legacy, Remove: m.remove, Jump: doc.through(m.jump), Quirks: m.quirks,
 		},
 	}
 	if dev.Every == 0 && dev.Cron == nil {
@@ -279,6 +279,9 @@ func (doc *document) device(d *strictyaml.Decoder, e *entry) (dev Device, disabl
 		if dev.Target.Listing, err = pull.ParseListBy(m.listing); err != nil {
 			fail("listing", "%v", err)
 		}
+	}
+	if m.remove && dev.Target.Transport != pull.SFTP {
+		fail("remove-after-export", "it needs transport: sftp; the others cannot remove a file")
 	}
 	if every, life := dev.period(), dev.Life(); dev.Retention > 0 && every > life {
 		fail("every", "it is visited every %s, and its files live %s: some would expire unseen", strictyaml.Span(every), strictyaml.Span(life))

@@ -140,6 +140,8 @@ func TestLoadMistakes(t *testing.T) {
 		{head + "devices: [{host: a, cron: sometimes}]\n", `schedule "sometimes"`},
 		{head + "devices: [{host: a, every: 12h, retention: 8h, rollover: 1h}]\n", "visited every 12h, and its files live 7h"},
 		{head + "devices: [{host: a, transport: tftp}]\n", "transport"},
+		{head + "devices: [{host: a, transport: scp, remove-after-export: true}]\n", "cannot remove a file"},
+		{head + "devices: [{host: a, remove-after-export: true}]\n", "transport: sftp"},
 		{head + "devices: [{host: a, password-file: p, password-env: P}]\n", "only one of a file, an environment variable and a credential"},
 		{head + "devices: [{host: a, password-credential: ../p}]\n", `credential "../p": not a name`},
 		{head + "devices: [{host: a, jump: 'a,,b'}]\n", "line 3: jump: jump host \"\": empty host name"},

@@ -218,6 +218,8 @@ var groupKeys = []strictyaml.Key[settings]{
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.record) }},
 	{Name: "platform", Type: "text", Doc: "The platform that writes the files, such as `7210 SAS`.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Text(k, n, &v.platform) }},
+	{Name: "remove-after-export", Type: "true or false", Default: "false", Doc: "Remove files from the device that archive and dataset have durably, at the next visit after their export. Needs `transport: sftp`.",
+		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Boolean(k, n, &v.remove) }},
 	{Name: "disabled", Type: "true or false", Default: "false", Doc: "Do not visit it. Its archive stays.",
 		Set: func(d *decoder, k string, n *node, v *settings) bool { return d.Boolean(k, n, &v.disabled) }},
 }
