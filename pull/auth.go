@@ -223,6 +223,13 @@ func (l *login) next(c *ssh.ClientAuthContext) (ssh.AuthMethod, error) {
 	return nil, l.failure
 }
 
+// nothingSaid reports whether the failure is that nothing could be tried, and the
+// device did not say what it would take: the SSH library also takes a connection
+// that ended for a refusal.
+func (l *login) nothingSaid() bool {
+	return l.failure != nil && l.failure.Err == nil && len(l.failure.Tried) == 0 && len(l.failure.Offered) == 0
+}
+
 // unanswered corrects the failure after the time for the handshake was over: the
 // SSH library takes the end of the connection for a refusal and asks for the next
 // method. What was sent is not sent again all the same: nobody knows what the

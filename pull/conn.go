@@ -122,8 +122,12 @@ func (r *route) logIn(ctx context.Context, t Target, jumps []Target, getenv func
 	// says cannot matter any more.
 	_ = login.close()
 	if err != nil {
+		if login.nothingSaid() && raw.ended.Load() {
+			login.failure = nil // the connection ended before the device said what it takes
+		}
 		if raw.late.Load() {
 			login.unanswered(limits.Handshake)
+			err = errors.Join(fmt.Errorf("%w: no complete SSH handshake in %v", ErrTimeout, limits.Handshake), hostKeyOrAlgorithm(err))
 		}
 		return nil, r.explainHandshake(ctx, err, t, check, login, limits)
 	}
@@ -134,8 +138,9 @@ func (r *route) logIn(ctx context.Context, t Target, jumps []Target, getenv func
 // late.
 type heardConn struct {
 	net.Conn
-	last atomic.Int64 // Unix nanoseconds
-	late atomic.Bool
+	last  atomic.Int64 // Unix nanoseconds
+	late  atomic.Bool
+	ended atomic.Bool // nothing more comes
 }
 
 func (c *heardConn) Read(p []byte) (int, error) {
@@ -143,8 +148,9 @@ func (c *heardConn) Read(p []byte) (int, error) {
 	if n > 0 {
 		c.last.Store(time.Now().UnixNano())
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.late.Store(true)
+	if err != nil {
+		c.late.CompareAndSwap(false, errors.Is(err, os.ErrDeadlineExceeded))
+		c.ended.Store(true)
 	}
 	return n, err
 }
@@ -153,7 +159,10 @@ func (c *heardConn) Read(p []byte) (int, error) {
 // to itself, and would wait for an answer to what was never sent.
 func (c *heardConn) Write(p []byte) (int, error) {
 	n, err := c.Conn.Write(p)
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		c.late.Store(true)
+	case err != nil:
 		err = errors.Join(err, c.Close())
 	}
 	return n, err
@@ -234,6 +243,16 @@ func (r *route) explainHandshake(ctx context.Context, err error, t Target, check
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrCut, fromPeer(err))
+}
+
+// hostKeyOrAlgorithm returns an error that says more than that the time was over.
+func hostKeyOrAlgorithm(err error) error {
+	var hostKey *HostKeyError
+	var neg *ssh.AlgorithmNegotiationError
+	if errors.As(err, &hostKey) || errors.As(err, &neg) {
+		return err
+	}
+	return nil
 }
 
 // unproven reports whether the signature of the host key was wrong. It is checked
@@ -421,7 +440,16 @@ func (c *conn) open(what string, start func(*ssh.Session) error) (*session, erro
 	if err != nil && s.Session != nil {
 		_ = s.Session.Close()
 	}
-	return s, err
+	return s, c.lost(err)
+}
+
+// lost returns the reason for an error: a connection that is gone was cut,
+// whatever it was that could not be done any more.
+func (c *conn) lost(err error) error {
+	if err != nil && c.ended() == nil && c.raw.ended.Load() {
+		c.fail(fmt.Errorf("%w: %w", ErrCut, fromPeer(err)))
+	}
+	return c.why(err)
 }
 
 // head keeps the first bytes of what is written to it: what a device says on

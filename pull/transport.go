@@ -64,6 +64,7 @@ func openTransport(ctx context.Context, c *conn, t Target) (transport, error) {
 		return newSCP(c, t.Path), nil
 	}
 	s, err := openSFTP(ctx, c, t.Path)
+	err = c.lost(err)
 	switch {
 	case err == nil:
 		return s, nil
