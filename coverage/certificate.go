@@ -79,10 +79,11 @@ type CertificateDevice struct {
 	Device string `json:"device"`
 	// AsOf is the moment of the judgement.
 	AsOf time.Time `json:"as_of"`
-	// Rollover and Life are those that the verdicts go by, in seconds; 0 if
-	// they were not configured.
+	// Rollover, Life and Delay are those that the verdicts go by, in
+	// seconds; Rollover and Life are 0 if they were not configured.
 	Rollover int64               `json:"rollover_s"`
 	Life     int64               `json:"life_s"`
+	Delay    int64               `json:"delay_s"`
 	Totals   CertificateTotals   `json:"totals"`
 	Policies []CertificatePolicy `json:"policies"`
 	// Files are all that hold records of the month, or should.
@@ -129,9 +130,9 @@ const settled = 7 * 24 * time.Hour
 
 // Certify makes the part of a certificate about one device. The judgement is as
 // of its last visit, and a week after the end of the month at the latest.
-func Certify(d Device, from, to time.Time) CertificateDevice {
-	w := Window{From: from, To: to, AsOf: earlier(d.LastTry(), to.Add(settled))}
-	c := CertificateDevice{Device: d.Name, AsOf: w.AsOf.UTC(), Rollover: int64(d.Rollover / time.Second), Life: int64(d.Life / time.Second),
+func Certify(d Device, from, to time.Time, delay time.Duration) CertificateDevice {
+	w := Window{From: from, To: to, AsOf: earlier(d.LastTry(), to.Add(settled)), Delay: delay}
+	c := CertificateDevice{Device: d.Name, AsOf: w.AsOf.UTC(), Rollover: int64(d.Rollover / time.Second), Life: int64(d.Life / time.Second), Delay: int64(cmp.Or(delay, DefaultDelay) / time.Second),
 		Policies: []CertificatePolicy{}, Files: []CertificateFile{}}
 	for _, s := range Judge(d, w) {
 		p := CertificatePolicy{Policy: s.Policy, FileIDs: s.FileIDs, Record: s.Record, Interval: s.Interval.Seconds(), Totals: Counts{}, Runs: []Run{}}

@@ -33,7 +33,7 @@ func certified(t *testing.T, change func(*world)) *Certificate {
 	w.device.Life = w.life()
 	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	to := from.AddDate(0, 1, 0)
-	return NewCertificate(from, to, []CertificateDevice{Certify(w.device, from, to)})
+	return NewCertificate(from, to, []CertificateDevice{Certify(w.device, from, to, 0)})
 }
 
 func bytesOf(t *testing.T, c *Certificate) []byte {

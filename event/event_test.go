@@ -57,6 +57,7 @@ func examples() []Event {
 		RemovalRefused(noon, "router1", 1, "the device refused: permission denied"),
 		LedgerAway(noon, "host-1a2b3c4d", "connection refused"),
 		LedgerBack(noon, "host-1a2b3c4d"),
+		ClockOff(noon, "edge-1", "at least 1m30s ahead of ours"),
 		SpaceContention(noon, 11, 1, "/flash/cf1", errFull),
 		AdminLocFailed(noon, 11, 1, "/flash/cf1", errFull),
 		BackupLocFailed(noon, 11, 1, "/flash/cf2", errFull),

@@ -74,6 +74,7 @@ const (
 	removalRefused
 	ledgerAway
 	ledgerBack
+	clockOff
 	spaceContention
 	adminLocFailed
 	backupLocFailed
@@ -226,6 +227,10 @@ var own = [...]Definition{
 	ledgerBack: {Acctpull, 2043, "ledgerBack", Cleared, Main,
 		"The shared ledger answers the node $node$ again",
 		[]string{"node"},
+	clockOff: {Acctpull, 2050, "clockOff", Warning, Main,
+		"The clock of $device$ is $off$",
+		[]string{"device", "off"},
+		"A device's clock is off by more than a minute, measured by when its files were closed and listed. Its intervals and file names are by that clock; set it, or let it follow a time server. It is told once, until the clock is right again."},
 		"Visits begin again, those first that are nearest to losing a file."},
 	spaceContention: {Logger, 2005, "tmnxLogSpaceContention", Major, Main,
 		"There is no room for a file of policy $policy$ at $location$: $reason$",
@@ -456,6 +461,11 @@ func FileLeft(now time.Time, policy, fileID int, file string, err error) Event {
 // not, for the reason given.
 func FileReplayed(now time.Time, record, file string, passed, left int, reason string) Event {
 	return own[fileReplayed].make(now, record, record, file, strconv.Itoa(passed), strconv.Itoa(left), reason)
+}
+
+// ClockOff: a device's clock is not ours; off says how far and which way.
+func ClockOff(now time.Time, device, off string) Event {
+	return own[clockOff].make(now, device, device, off)
 }
 
 // RecordingEnded: there is no further recorded interval; reason tells what

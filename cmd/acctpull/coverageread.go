@@ -17,18 +17,24 @@ import (
 // file is open for a day by default, and waits half a day.
 const coverageMargin = 3 * 24 * time.Hour
 
-// judgeDevice reads what the ledger knows of a device and judges it. Of d it
-// takes what the inventory says: Name, Rollover and Life.
+// judgeDevice reads what the ledger knows of a device and judges it.
 func judgeDevice(ctx context.Context, l *ledger.Ledger, d coverage.Device, w coverage.Window) ([]coverage.Stream, coverage.Device, error) {
+	d, err := deviceFacts(ctx, l, d, w)
+	if err != nil {
+		return nil, d, err
+	}
+	return coverage.Judge(d, w), d, nil
+}
+
+// deviceFacts reads what is needed to judge a device. Of d it takes what the
+// inventory says: Name, Rollover and Life.
+func deviceFacts(ctx context.Context, l *ledger.Ledger, d coverage.Device, w coverage.Window) (coverage.Device, error) {
 	err := readCoverage(ctx, l, &d, w.From.Add(-coverageMargin), w.To.Add(coverageMargin))
 	if err == nil && beginsInside(d, w) {
 		// Whether that was the first file of its policy depends on all there are.
 		err = readCoverage(ctx, l, &d, time.Unix(1, 0), w.To.Add(coverageMargin))
 	}
-	if err != nil {
-		return nil, d, err
-	}
-	return coverage.Judge(d, w), d, nil
+	return d, err
 }
 
 // beginsInside reports whether the first file of a policy is in the window.

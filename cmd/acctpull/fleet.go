@@ -151,7 +151,7 @@ func (r *fleetRun) fetch(ctx context.Context, d fleet.Device, began time.Time) (
 	r.mu.Lock()
 	r.results[d.Name] = result
 	r.mu.Unlock()
-	return r.outcome(ctx, d, result, err), r.seen(d, began, result, err)
+	return r.outcome(ctx, d, result, err), r.seen(ctx, d, began, result, err)
 }
 
 // outcome tells the schedule what a visit came to, and people why it failed.
@@ -169,14 +169,8 @@ func (r *fleetRun) outcome(ctx context.Context, d fleet.Device, result pull.Resu
 }
 
 // seen is what the ledger keeps of a visit.
-func (r *fleetRun) seen(d fleet.Device, began time.Time, result pull.Result, err error) ledger.Visit {
-	v := ledger.Visit{Device: d.Name, Began: began, Ended: r.a.pace.clock.Now(), Good: err == nil, Listed: result.Listed, Oldest: result.Oldest}
-	if v.Ended.Before(began) {
-		v.Ended = began // our clock was set back
-	}
-	if err != nil {
-		v.Error = strings.ReplaceAll(err.Error(), "\n", "; ")
-	}
+func (r *fleetRun) seen(ctx context.Context, d fleet.Device, began time.Time, result pull.Result, err error) ledger.Visit {
+	v, _ := r.a.visitOf(ctx, r.store.ledger, d.Name, began, result, err) // a ledger that cannot be read fails when the visit is recorded
 	return v
 }
 

@@ -139,7 +139,14 @@ func (a *app) pull(ctx context.Context, f pullFlags, arg string) (err error) {
 		return err
 	}
 	sum := newSummary(target.Device)
+	began := a.pace.clock.Now()
 	result, pullErr := pull.Device(ctx, options, target)
+	if ctx.Err() == nil {
+		visit, err := a.visitOf(ctx, s.ledger, target.Device, began, result, pullErr)
+		if err := errors.Join(err, s.ledger.AddVisit(ctx, visit)); err != nil {
+			return errors.Join(pullErr, err)
+		}
+	}
 	if pullErr != nil {
 		a.pullFailed(a.pace.clock.Now(), target, pullErr)
 	}

@@ -180,7 +180,7 @@ func (sh *sharing) visit(ctx context.Context, r *fleetRun, d fleet.Device, s fle
 	if err == nil {
 		o, v = r.fetch(under, d, began)
 	} else {
-		o, v = r.outcome(under, d, pull.Result{}, err), r.seen(d, began, pull.Result{}, err)
+		o, v = r.outcome(under, d, pull.Result{}, err), r.seen(ctx, d, began, pull.Result{}, err)
 	}
 	if errors.Is(context.Cause(under), errTaken) {
 		return sh.lost(r, d, began)
