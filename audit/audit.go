@@ -87,7 +87,7 @@ type Options struct {
 	RemovedBefore time.Time
 	// Waits are the pauses before what may be a change under way is looked at
 	// again; after the last it is believed. Nil means DefaultWaits, or a short
-	// one if nobody holds the data directory.
+	// one if nobody holds the data directory, or is at work on a shared ledger.
 	Waits []time.Duration
 	Hooks Hooks
 }
@@ -190,13 +190,14 @@ func Check(ctx context.Context, o Options) (*Report, error) {
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
-	if o.Waits == nil {
+	c := &check{report: &Report{}, guess: o.Waits == nil}
+	if c.guess {
 		o.Waits = DefaultWaits()
 		if held, known := durable.Held(o.Lock); o.Lock != "" && known && !held {
 			o.Waits = o.Waits[:1]
 		}
 	}
-	c := &check{o: o, report: &Report{}}
+	c.o = o
 	err := c.run(ctx)
 	slices.SortStableFunc(c.report.Findings, func(a, b Finding) int { return cmp.Compare(a.File, b.File) })
 	return c.report, err
@@ -208,6 +209,7 @@ type check struct {
 	report *Report
 	ledger *ledger.Ledger // nil if it cannot be used
 	data   *dataset
+	guess  bool // the waits are ours to choose
 }
 
 func (c *check) run(ctx context.Context) (err error) {
@@ -243,7 +245,7 @@ func (c *check) found(fs ...Finding) {
 // is a finding, and the rest is checked without it.
 func (c *check) openLedger(ctx context.Context) error {
 	where := c.o.Ledger
-	name := where
+	name := "ledger" // an address may hold a password
 	if !strings.Contains(where, "://") {
 		name = filepath.Base(where)
 		if _, err := os.Stat(where); errors.Is(err, fs.ErrNotExist) {
@@ -264,10 +266,47 @@ func (c *check) openLedger(ctx context.Context) error {
 		c.found(Finding{Kind: Damaged, File: name, What: cause(err), Do: doLedger})
 		return nil
 	}
-	if err == nil {
-		c.ledger = l
+	if err != nil {
+		return err
+	}
+	if c.guess && l.Shared() {
+		if err := c.waitFor(ctx, l); err != nil {
+			return errors.Join(err, l.Close())
+		}
+	}
+	lost, err := c.settle(ctx, func(map[string]bool) ([]Finding, error) { return c.emptyLedger(ctx, l, name) })
+	c.found(lost...)
+	if err != nil || len(lost) > 0 {
+		return errors.Join(err, l.Close())
+	}
+	c.ledger = l
+	return nil
+}
+
+// waitFor shortens the waits if no node is at work on a shared ledger.
+func (c *check) waitFor(ctx context.Context, l *ledger.Ledger) error {
+	now, err := l.Clock(ctx)
+	if err != nil {
+		return err
+	}
+	nodes, err := l.Nodes(ctx)
+	if !slices.ContainsFunc(nodes, func(n ledger.Node) bool { return n.Until.After(now) }) {
+		c.o.Waits = c.o.Waits[:1]
 	}
 	return err
+}
+
+// emptyLedger finds a ledger that knows nothing of the files that are there.
+func (c *check) emptyLedger(ctx context.Context, l *ledger.Ledger, name string) ([]Finding, error) {
+	empty, err := l.Empty(ctx)
+	if err != nil || !empty {
+		return nil, err
+	}
+	some, err := c.something(ctx)
+	if err != nil || !some {
+		return nil, err
+	}
+	return []Finding{{Kind: Missing, File: name, What: "archive or dataset have files, and the ledger is empty", Do: doRebuild}}, nil
 }
 
 const (

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -22,7 +21,8 @@ const RebuiltPath = "rebuilt:"
 // come in, as long as the row that was exported comes before the others. Keys
 // and paths that the ledger holds already are left as they are, so a repeated
 // Import changes nothing. Which batch made an old output is not known any more:
-// Row.Batch and Output.Batch stay "".
+// Row.Batch and Output.Batch stay "". All of it is imported, or nothing: half a
+// ledger would be taken for a whole one.
 func (l *Ledger) Import(ctx context.Context, now time.Time, rows []Row, outputs []Output) error {
 	const op = "import"
 	for _, r := range rows {
@@ -35,34 +35,20 @@ func (l *Ledger) Import(ctx context.Context, now time.Time, rows []Row, outputs 
 			return l.fail(op, err)
 		}
 	}
-	for part := range slices.Chunk(rows, chunk) {
-		err := l.write(ctx, op, func(t *transaction) error {
-			for _, r := range part {
-				if err := t.importRow(now, r); err != nil {
-					return err
-				}
+	return l.write(ctx, op, func(t *transaction) error {
+		for _, r := range rows {
+			if err := t.importRow(now, r); err != nil {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
-	}
-	for part := range slices.Chunk(outputs, chunk) {
-		err := l.write(ctx, op, func(t *transaction) error {
-			for _, o := range part {
-				o.Batch = ""
-				if err := t.insertOutput(o); err != nil && !errors.Is(err, ErrConflict) {
-					return err
-				}
+		for _, o := range outputs {
+			o.Batch = ""
+			if err := t.insertOutput(o); err != nil && !errors.Is(err, ErrConflict) {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func checkImport(r Row) error {

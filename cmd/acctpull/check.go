@@ -42,7 +42,8 @@ each such file is listed with what to do about it.
 
 --rebuild first makes a lost or damaged ledger anew from archive, quarantine and
 dataset. The old one is kept beside it. Nothing is exported twice afterwards. No
-other acctpull may be running for that.`,
+other acctpull may be running for that. A ledger in PostgreSQL is rebuilt into a new,
+empty database.`,
 		Example: `  acctpull check --data /var/lib/acctpull
   acctpull check -c fleet.yaml --json | jq .findings
   acctpull check --data ./data --days
@@ -65,7 +66,8 @@ type place struct {
 	data                string // local directory
 	depot               depot.Depot
 	dataset, quarantine string // in the depot
-	ledger, lock        string
+	ledger, lock        string // ledger may hold a password; lock is "" if nodes share the ledger
+	state               string // where what is set aside goes
 	reading             record.ReaderOptions
 	of                  readerOf // nil: reading holds for all devices
 }
@@ -101,10 +103,17 @@ func (a *app) findPlace(ctx context.Context, config, data string, flags readFlag
 	if own := filepath.Join(data, ".acctpull"); isDir(own) && !isDir(filepath.Join(data, "devices")) {
 		state, p.dataset, p.quarantine = own, "", ".acctpull/quarantine"
 	}
-	p.ledger, p.lock = filepath.Join(state, "ledger.db"), filepath.Join(state, "lock")
-	if inv != nil {
-		p.depot, err = a.openDepot(ctx, inv)
+	p.state, p.ledger, p.lock = state, filepath.Join(state, "ledger.db"), filepath.Join(state, "lock")
+	if inv == nil {
+		return p, nil
 	}
+	if inv.Ledger != "" {
+		p.lock = ""
+		if p.ledger, err = a.ledgerAddress(inv); err != nil {
+			return p, err
+		}
+	}
+	p.depot, err = a.openDepot(ctx, inv)
 	return p, err
 }
 

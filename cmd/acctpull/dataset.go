@@ -281,19 +281,26 @@ func (a *app) prepare(ctx context.Context, s *store, rebuild bool, reading recor
 	return nil
 }
 
-// rebuild makes the ledger of a store that is held anew and opens it.
+// rebuild makes the ledger of a store that is held anew and opens it. A shared
+// one is empty, and is filled.
 func (a *app) rebuild(ctx context.Context, s *store, reading record.ReaderOptions) error {
 	path := s.ledger.Path()
+	p := place{data: s.root, depot: s.depot, dataset: s.path(s.dataset), quarantine: s.path(s.quarantine),
+		state: filepath.Dir(path), ledger: path, reading: reading}
+	if s.ledger.Shared() {
+		p.state = s.root
+	}
+	o, err := a.auditOptions(p, checkFlags{})
+	if err != nil {
+		return err
+	}
+	if s.ledger.Shared() {
+		return a.rebuildHeld(ctx, p, o, s.ledger)
+	}
 	if err := s.ledger.Close(); err != nil {
 		return err
 	}
-	p := place{data: s.root, depot: s.depot, dataset: s.path(s.dataset), quarantine: s.path(s.quarantine),
-		ledger: path, lock: filepath.Join(filepath.Dir(path), "lock"), reading: reading}
-	o, err := a.auditOptions(p, checkFlags{})
-	if err == nil {
-		err = a.rebuildHeld(ctx, p, o)
-	}
-	if err != nil {
+	if err := a.rebuildHeld(ctx, p, o, nil); err != nil {
 		return err
 	}
 	s.ledger, err = ledger.Open(ctx, path)

@@ -79,7 +79,7 @@ func (a *app) inWard(ctx context.Context, f quarantineFlags, do func(*ward) erro
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(p.ledger); errors.Is(err, fs.ErrNotExist) && !strings.Contains(p.ledger, "://") {
+	if _, err := os.Stat(p.ledger); p.lock != "" && errors.Is(err, fs.ErrNotExist) {
 		return usagef("", "there is no ledger in %s", p.data)
 	}
 	l, err := ledger.Open(ctx, p.ledger)

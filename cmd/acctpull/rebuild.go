@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"acctpull/audit"
@@ -19,29 +18,37 @@ import (
 var ledgerSuffixes = []string{"", "-wal", "-shm", "-sum"}
 
 // rebuildLedger makes the ledger of a place anew. The old one is moved aside and
-// kept, whatever is wrong with it.
+// kept, whatever is wrong with it; one that nodes share has to be empty.
 func (a *app) rebuildLedger(ctx context.Context, p place, o audit.Options) (err error) {
+	if p.lock == "" {
+		l, err := ledger.Open(ctx, p.ledger)
+		if err != nil {
+			return err
+		}
+		return errors.Join(a.rebuildHeld(ctx, p, o, l), l.Close())
+	}
 	lock, err := durable.AcquireLock(p.lock)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Release()) }()
-	return a.rebuildHeld(ctx, p, o)
+	return a.rebuildHeld(ctx, p, o, nil)
 }
 
-// rebuildHeld does it for a directory that is held already.
-func (a *app) rebuildHeld(ctx context.Context, p place, o audit.Options) error {
+// rebuildHeld does it for a directory that is held already, or for a ledger that
+// nodes share, which is open.
+func (a *app) rebuildHeld(ctx context.Context, p place, o audit.Options, shared *ledger.Ledger) error {
 	now := time.Now()
 	progress := a.progress()
 	o.Hooks.OnProgress = func(n audit.Progress) { progress.set("reading: %d files, %s", n.Files, size(n.Bytes)) }
-	aside := filepath.Join(filepath.Dir(p.lock), "set-aside", now.UTC().Format("20060102-150405"))
+	aside := filepath.Join(p.state, "set-aside", now.UTC().Format("20060102-150405"))
 	setAside := func(outputs []string) error {
 		return moveAside(filepath.Join(p.data, filepath.FromSlash(p.dataset)), filepath.Join(aside, "dataset"), outputs)
 	}
 	var res audit.Rebuilt
 	var err error
-	if strings.Contains(p.ledger, "://") {
-		res, err = rebuildInto(ctx, p.ledger, o, now, setAside)
+	if shared != nil {
+		res, err = rebuildInto(ctx, shared, o, now, setAside)
 	} else {
 		res, err = rebuildFile(ctx, p.ledger, aside, o, now, setAside)
 	}
@@ -67,8 +74,12 @@ func rebuildFile(ctx context.Context, path, aside string, o audit.Options, now t
 			return audit.Rebuilt{}, err
 		}
 	}
-	res, err := rebuildInto(ctx, fresh, o, now, setAside)
+	l, err := ledger.Open(ctx, fresh)
 	if err != nil {
+		return audit.Rebuilt{}, err
+	}
+	res, err := rebuildInto(ctx, l, o, now, setAside)
+	if err := errors.Join(err, l.Close()); err != nil {
 		return res, err
 	}
 	dir := filepath.Dir(path)
@@ -94,12 +105,7 @@ func rebuildFile(ctx context.Context, path, aside string, o audit.Options, now t
 }
 
 // rebuildInto fills an empty ledger.
-func rebuildInto(ctx context.Context, where string, o audit.Options, now time.Time, setAside func([]string) error) (res audit.Rebuilt, err error) {
-	l, err := ledger.Open(ctx, where)
-	if err != nil {
-		return res, err
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
+func rebuildInto(ctx context.Context, l *ledger.Ledger, o audit.Options, now time.Time, setAside func([]string) error) (res audit.Rebuilt, err error) {
 	empty, err := l.Empty(ctx)
 	if err != nil {
 		return res, err

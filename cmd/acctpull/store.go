@@ -76,21 +76,31 @@ func (a *app) openFleet(ctx context.Context, inv *fleet.Inventory) (_ *store, er
 
 // openLedger opens the ledger of an inventory.
 func (a *app) openLedger(ctx context.Context, inv *fleet.Inventory) (*ledger.Ledger, error) {
+	where, err := a.ledgerAddress(inv)
+	if err != nil {
+		return nil, err
+	}
+	return ledger.Open(ctx, where)
+}
+
+// ledgerAddress is what ledger.Open takes for an inventory. There may be a
+// password in it: it is never printed.
+func (a *app) ledgerAddress(inv *fleet.Inventory) (string, error) {
 	if inv.Ledger == "" {
-		return ledger.Open(ctx, filepath.Join(inv.Data, "ledger.db"))
+		return filepath.Join(inv.Data, "ledger.db"), nil
 	}
 	where, err := url.Parse(inv.Ledger)
 	if err != nil {
-		return nil, errors.New("the URL of the ledger cannot be read") // its text may hold anything
+		return "", errors.New("the URL of the ledger cannot be read") // its text may hold anything
 	}
 	if inv.LedgerPassword != (pull.Secret{}) {
 		password, err := inv.LedgerPassword.Read(func(name string) string { return a.env[name] })
 		if err != nil {
-			return nil, fmt.Errorf("password of the ledger: %w", err)
+			return "", fmt.Errorf("password of the ledger: %w", err)
 		}
 		where.User = url.UserPassword(where.User.Username(), password)
 	}
-	return ledger.Open(ctx, where.String())
+	return where.String(), nil
 }
 
 // owner names this process in leases. Where the lock on the directory makes it the
