@@ -143,9 +143,7 @@ func (r *rebuild) sort(ctx context.Context, batches []export.PublishedBatch) (ou
 			}
 			continue
 		}
-		for _, o := range b.Outputs {
-			outputs = append(outputs, o)
-		}
+		outputs = append(outputs, b.Outputs...)
 		for _, s := range b.Sources {
 			k := keyOf(s.Device, s.SHA256)
 			s.Records += r.exported[k].Records

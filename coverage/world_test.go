@@ -28,7 +28,6 @@ type world struct {
 	seen     map[*wfile]int // index into device.Files
 	blind    bool           // visits fail
 	fetch    func(*wfile) FileState
-	pulled   bool // the present visit is due
 	visitAt  time.Time
 	sweepAt  time.Time
 	device   Device

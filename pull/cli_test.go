@@ -305,6 +305,9 @@ func TestCLIConversation(t *testing.T) {
 			r.put("act1111-20260102-000001.xml.gz", "x", 1)
 			r.o.Limits = quickLimits()
 			r.o.Limits.ListBytes = 64 << 10
+			if what == "no prompt" {
+				r.o.Limits.Idle = time.Minute // the bound of the login comes first
+			}
 			n := 0
 			talk := script(c.hello, func(line string) string { n++; return c.answer(n, line) })
 			scp := r.server.exec

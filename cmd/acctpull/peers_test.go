@@ -26,12 +26,14 @@ type duckSession struct {
 }
 
 var openDuck = sync.OnceValues(func() (*duckSession, error) {
-	const script = `import duckdb, json, sys
+	const script = `import duckdb, json, os, sys
 con = duckdb.connect()
 con.execute("SET TimeZone='UTC'")
 for line in sys.stdin:
     try:
-        rows = con.execute(json.loads(line)).fetchall()
+        there, sql = json.loads(line)
+        os.chdir(there)
+        rows = con.execute(sql).fetchall()
         print(json.dumps([[None if v is None else str(v) for v in row] for row in rows]), flush=True)
     except Exception as e:
         print(json.dumps(str(e)), flush=True)`
@@ -67,12 +69,16 @@ func findDuck(t testing.TB) {
 	}
 }
 
-// ask sends one statement and returns the JSON of its rows, or its error as a
-// JSON string.
+// ask sends one statement, for the directory the test is in, and returns the JSON
+// of its rows, or its error as a JSON string.
 func (s *duckSession) ask(sql string) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := json.NewEncoder(s.in).Encode(sql); err != nil {
+	there, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	if err := json.NewEncoder(s.in).Encode([]string{there, sql}); err != nil {
 		return nil, err
 	}
 	if !s.out.Scan() {
