@@ -402,13 +402,17 @@ func (d *deviceCheck) rejects(row ledger.Row) string {
 }
 
 // removed tells whether an exported file may be gone from the archive.
-func (d *deviceCheck) removed(name string) bool {
+func (d *deviceCheck) removed(name string) bool { return MadeBefore(name, d.o.RemovedBefore) }
+
+// MadeBefore tells whether the name of a file says that it was made before a day;
+// the zero day is none.
+func MadeBefore(name string, day time.Time) bool {
 	n, err := rollover.ParseName(name)
-	if err != nil || d.o.RemovedBefore.IsZero() {
+	if err != nil || day.IsZero() {
 		return false
 	}
 	t, err := n.Time(time.UTC)
-	return err == nil && t.Before(d.o.RemovedBefore)
+	return err == nil && t.Before(day)
 }
 
 // day returns the totals of the day that a name gives.

@@ -247,48 +247,6 @@ func ParseCertificate(text []byte) (*Certificate, error) {
 	return &c, nil
 }
 
-// Difference is where a certificate and the present disagree.
-type Difference struct {
-	Device string `json:"device"`
-	File   string `json:"file,omitempty"`
-	What   string `json:"what"`
-}
-
-// Compare says what of a certificate does not hold any more, given what a
-// certificate of the same month would say now. What came since is no
-// disagreement.
-func (c *Certificate) Compare(now *Certificate) []Difference {
-	var all []Difference
-	present := map[string]CertificateDevice{}
-	for _, d := range now.Devices {
-		present[d.Device] = d
-	}
-	for _, d := range c.Devices {
-		n, ok := present[d.Device]
-		if !ok {
-			all = append(all, Difference{d.Device, "", "nothing is known of the device"})
-			continue
-		}
-		type content struct{ name, sum string }
-		have := map[content]CertificateFile{}
-		for _, f := range n.Files {
-			have[content{f.Name, f.SHA256}] = f
-		}
-		for _, f := range d.Files {
-			if f.State != "here" {
-				continue
-			}
-			if g, ok := have[content{f.Name, f.SHA256}]; !ok || g.State != "here" || g.Size != f.Size {
-				all = append(all, Difference{d.Device, f.Name, "the file with the digest " + f.SHA256 + " is not here"})
-			}
-		}
-		if n.Totals.Received < d.Totals.Received {
-			all = append(all, Difference{d.Device, "", fmt.Sprintf("%d intervals are here, not %d", n.Totals.Received, d.Totals.Received)})
-		}
-	}
-	return all
-}
-
 // bounded cuts text for an error.
 func bounded(s string) string {
 	if len(s) > 256 {

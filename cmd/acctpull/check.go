@@ -23,6 +23,7 @@ type checkFlags struct {
 	config, data  string
 	rebuild, days bool
 	removed       string
+	certificate   string
 	reading       readFlags
 }
 
@@ -43,11 +44,16 @@ each such file is listed with what to do about it.
 --rebuild first makes a lost or damaged ledger anew from archive, quarantine and
 dataset. The old one is kept beside it. Nothing is exported twice afterwards. No
 other acctpull may be running for that. A ledger in PostgreSQL is rebuilt into a new,
-empty database.`,
+empty database.
+
+--certificate proves a certificate instead: its own digest, the verdicts as the
+ledger gives them now, and the bytes of every file that it names. It ends with code 1
+and says what is different if it does not hold, or was changed.`,
 		Example: `  acctpull check --data /var/lib/acctpull
   acctpull check -c fleet.yaml --json | jq .findings
   acctpull check --data ./data --days
-  acctpull check --data ./data --rebuild`,
+  acctpull check --data ./data --rebuild
+  acctpull check -c fleet.yaml --certificate october.json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.check(c.Context(), f) },
 	}
@@ -57,6 +63,7 @@ empty database.`,
 	fl.BoolVar(&f.rebuild, "rebuild", false, "make the ledger anew from archive, quarantine and dataset first")
 	fl.BoolVar(&f.days, "days", false, "print the sums of every device and day")
 	fl.StringVar(&f.removed, "removed-before", "", "`day` (2026-01-31): exported files from before it may have been removed from the archive on purpose")
+	fl.StringVar(&f.certificate, "certificate", "", "prove this `file` of acctpull certificate instead: its digest, its verdicts, and every file it names")
 	f.reading.registerMeaning(fl)
 	return c
 }
@@ -133,6 +140,9 @@ func (p *place) readingOf(device string) record.ReaderOptions {
 }
 
 func (a *app) check(ctx context.Context, f checkFlags) error {
+	if f.certificate != "" {
+		return a.checkCertificate(ctx, f)
+	}
 	p, err := a.findPlace(ctx, f.config, f.data, f.reading)
 	if err != nil {
 		return err
