@@ -314,7 +314,7 @@ func (c *trial) pauseBetween(i int) (low, high time.Duration, ok bool) {
 	}
 	skew := c.watch.skewAt(a.First)
 	made := b.made.Add(-zone)
-	low = made.Sub(c.watch.listing(a.First).Add(skew.Max))
+	low = made.Sub(a.First.Add(skew.Max))
 	high = 1 << 62
 	if last, found := c.watch.before(c.watch.listing(a.First)); found {
 		high = made.Sub(last.Add(skew.Min))

@@ -327,6 +327,26 @@ func (t *thread) estimate(i int) {
 	}
 }
 
+// closing is a closed file: it never changes, whatever length the device gives it.
+type closing struct {
+	name rollover.Name
+	at   time.Time
+}
+
+// firstTimes is when each closed file was listed first. A device that lists a
+// file once more with another length says nothing about its clock by that.
+func firstTimes(d Device) map[closing]time.Time {
+	known := map[closing]time.Time{}
+	for i := range d.Files {
+		f := &d.Files[i]
+		c := closing{f.Name, f.Closed}
+		if first, ok := known[c]; !ok || f.First.Before(first) {
+			known[c] = f.First
+		}
+	}
+	return known
+}
+
 // erasOf finds where the device's clock was set back, so that later files have
 // earlier names. It returns which era a file is of, by when it was listed first.
 //
@@ -338,8 +358,9 @@ func erasOf(d Device, w *watch) func(time.Time) int {
 	type batch struct{ first, latest time.Time }
 	var batches []batch
 	latest := map[time.Time]time.Time{}
+	known := firstTimes(d)
 	for i := range d.Files {
-		if f := &d.Files[i]; !f.First.IsZero() && !f.Closed.IsZero() {
+		if f := &d.Files[i]; known[closing{f.Name, f.Closed}].Equal(f.First) && !f.First.IsZero() && !f.Closed.IsZero() {
 			latest[f.First] = later(latest[f.First], f.Closed)
 		}
 	}

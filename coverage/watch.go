@@ -81,13 +81,19 @@ func (w *watch) before(t time.Time) (time.Time, bool) {
 	return w.looks[n-1].to, true
 }
 
-// listing returns when the directory was listed that showed a file first.
+// listing returns when the directory was listed that showed a file first, at the
+// earliest. Of looks that found the same it was the first one, which may have
+// taken long to record what it listed.
 func (w *watch) listing(first time.Time) time.Time {
 	n := w.upTo(first, true)
-	if n == 0 || w.looks[n-1].to.After(first) {
-		return first // it was recorded in the midst of looks that found the same
+	if n == 0 {
+		return first
 	}
-	return w.looks[n-1].from
+	l := w.looks[n-1]
+	if l.to.After(first) && first.Sub(l.from) > sessionLength {
+		return first // recorded in the midst of looks that found the same
+	}
+	return l.from
 }
 
 // since returns the first look that ended at t or later.

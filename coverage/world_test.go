@@ -19,6 +19,7 @@ type world struct {
 	skew     time.Duration // the device's clock is ahead by that
 	zone     *time.Location
 	noTimes  bool // listings have no modification times
+	slow     bool // now and then it takes long to record a listing
 	atWrite  bool // a file rolls over behind the write that is due, not before it
 	every    time.Duration
 	retain   time.Duration
@@ -206,7 +207,11 @@ func (w *world) visit() {
 		} else {
 			n = len(w.device.Files)
 			w.seen[f] = n
-			w.device.Files = append(w.device.Files, File{Name: f.name, State: state, First: w.now, SHA256: fmt.Sprint(n), Stored: f.name.String()})
+			first := w.now
+			if w.slow {
+				first = first.Add(time.Duration(n%4) * 4 * time.Minute / 3)
+			}
+			w.device.Files = append(w.device.Files, File{Name: f.name, State: state, First: first, SHA256: fmt.Sprint(n), Stored: f.name.String()})
 			if s.Earliest.IsZero() || f.closed.Before(s.Earliest) {
 				s.Earliest = f.closed
 			}

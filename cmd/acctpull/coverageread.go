@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
@@ -68,7 +67,6 @@ func readCoverage(ctx context.Context, l *ledger.Ledger, d *coverage.Device, fro
 			d.Files = append(d.Files, f)
 		}
 	}
-	d.Files = withoutReplaced(d.Files)
 	for v, err := range l.Visits(ctx, d.Name, from, to) {
 		if err != nil {
 			return err
@@ -77,20 +75,6 @@ func readCoverage(ctx context.Context, l *ledger.Ledger, d *coverage.Device, fro
 			Oldest: v.Oldest, Skew: coverage.Skew{Min: v.SkewMin, Max: v.SkewMax}})
 	}
 	return nil
-}
-
-// withoutReplaced drops the files that could not be trusted and that the device
-// gave once more under the same name, later and whole: nothing of them is missing.
-func withoutReplaced(files []coverage.File) []coverage.File {
-	whole := map[rollover.Name]time.Time{} // when it was first listed, the last one
-	for _, f := range files {
-		if f.State == coverage.Here && f.First.After(whole[f.Name]) {
-			whole[f.Name] = f.First
-		}
-	}
-	return slices.DeleteFunc(files, func(f coverage.File) bool {
-		return f.State == coverage.Quarantined && whole[f.Name].After(f.First)
-	})
 }
 
 // coverageFile turns a row of the ledger into a file; false if it says nothing

@@ -2,22 +2,19 @@ package main
 
 import (
 	"os"
-	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"acctpull/coverage"
 	"acctpull/internal/simdevice"
 	"acctpull/ledger"
 	"acctpull/pull/fleet"
-	"acctpull/rollover"
 )
 
 // coverOf is what coverage says of a device.
 type coverOf struct {
 	streams []coverage.Stream
-	simple  bool // nothing happened to its clock, its flash and what its files hold
+	simple  bool // its clock was never set back
 }
 
 // covers asks for the coverage of every device, with nothing but what the nodes
@@ -32,9 +29,7 @@ func (p *proofFleet) covers(l *ledger.Ledger) map[string]coverOf {
 	for _, d := range inv.Devices {
 		c := coverOf{simple: true}
 		for _, e := range p.faults {
-			for _, word := range []string{"reboot", "format", "clock", "full", "truncate", "corrupt"} {
-				c.simple = c.simple && (e.device != d.Name || !strings.Contains(e.fault, word))
-			}
+			c.simple = c.simple && (e.device != d.Name || !strings.Contains(e.fault, "clock back"))
 		}
 		w := coverage.Window{From: p.began.Add(-4 * time.Hour), To: p.fleet.Now().Add(4 * time.Hour)}
 		c.streams, _, err = judgeDevice(p.t.Context(), l, coverage.Device{Name: d.Name, Rollover: d.Rollover, Life: d.Life()}, w)
@@ -78,30 +73,6 @@ func (p *proofFleet) named(v *verdict, c coverOf, d *simdevice.Device, f simdevi
 			}
 		case !here && !f.Sealed.IsZero() && said.Gap():
 			v.gaps++
-		}
-	}
-}
-
-// A file that came cut off, and later whole, is whole; one that came whole before
-// that was another one.
-func TestCoverageOfReplaced(t *testing.T) {
-	name, err := rollover.ParseName("act1011-20260102-030405.xml.gz")
-	check(t, err)
-	at := func(minutes int, state coverage.FileState) coverage.File {
-		return coverage.File{Name: name, State: state, First: time.Unix(int64(60*minutes), 0)}
-	}
-	for _, test := range []struct {
-		files []coverage.File
-		left  int
-	}{
-		{[]coverage.File{at(1, coverage.Quarantined), at(2, coverage.Here)}, 1},
-		{[]coverage.File{at(1, coverage.Quarantined), at(1, coverage.Here)}, 2},
-		{[]coverage.File{at(2, coverage.Quarantined), at(1, coverage.Here)}, 2},
-		{[]coverage.File{at(1, coverage.Gone), at(2, coverage.Here)}, 2},
-		{[]coverage.File{at(1, coverage.Quarantined), at(3, coverage.Quarantined), at(2, coverage.Here)}, 2},
-	} {
-		if left := withoutReplaced(slices.Clone(test.files)); len(left) != test.left {
-			t.Errorf("%+v: %d are left, want %d", test.files, len(left), test.left)
 		}
 	}
 }

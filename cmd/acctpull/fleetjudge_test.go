@@ -24,7 +24,7 @@ type verdict struct {
 
 // String is one line of it.
 func (v verdict) String() string {
-	return fmt.Sprintf("%d files on the devices: %d (%d records) in Parquet, %d named in the ledger as lost or broken, %d expired unseen, %d never closed; coverage names %d lost intervals, and after clock steps, reboots, formats and broken files takes %d for lost that are here and does not name %d",
+	return fmt.Sprintf("%d files on the devices: %d (%d records) in Parquet, %d named in the ledger as lost or broken, %d expired unseen, %d never closed; coverage names %d lost intervals, and after a clock set back takes %d for lost that are here and does not name %d",
 		v.files, v.present, v.records, v.named, v.unseen, v.never, v.gaps, v.doubtful, v.unnamed)
 }
 

@@ -51,12 +51,33 @@ func (a *app) visitOf(ctx context.Context, l *ledger.Ledger, device string, bega
 		}
 	}
 	session := coverage.Session{Before: before, At: listing.Ended, Earliest: listing.Earliest, Latest: listing.Latest}
-	now, _ := known.Note(session, coverage.Drift(listing.Began.Sub(before)))
+	now, stepped := known.Note(session, coverage.Drift(listing.Began.Sub(before)))
+	if stepped {
+		again, err := listedAgain(ctx, l, device, listing)
+		if err != nil || again {
+			return v, err
+		}
+	}
 	v.SkewMin, v.SkewMax = now.Min, now.Max
 	if off := now.Beyond(clockLimit); off != 0 && known.Beyond(clockLimit) == 0 {
 		a.events.Emit(event.ClockOff(ended, device, offText(off)))
 	}
 	return v, nil
+}
+
+// listedAgain reports whether the latest of the files that a listing showed first
+// was closed at a moment that an earlier listing showed already: it is the same
+// file with another length, and says nothing about the clock.
+func listedAgain(ctx context.Context, l *ledger.Ledger, device string, listing pull.Listing) (bool, error) {
+	for row, err := range l.FileFacts(ctx, device, listing.Latest.Add(-coverageMargin), listing.Latest.Add(coverageMargin)) {
+		if err != nil {
+			return false, err
+		}
+		if row.MTime == listing.Latest.Unix() && row.First.Before(listing.Began) {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // offText says how far a clock is off.
