@@ -224,6 +224,11 @@ func (r *run) adoptOne(ctx context.Context, rel string, waiting map[ledger.Key]l
 	}
 	if bad != nil {
 		f.Outcome, f.Reason = Quarantined, clean(oneLine(bad))
+		if !claimed {
+			// A row of its own: what the device lists under that name is fetched.
+			key = ledger.Key{Device: r.device, Path: "sha256:" + sum, Name: name, Size: size}
+			f.Key = key
+		}
 		if f.Stored, err = r.archive.isolate(ctx, file, name, sum, size, r.note(key, sum, f.Reason)); err != nil {
 			return err
 		}
@@ -233,6 +238,9 @@ func (r *run) adoptOne(ctx context.Context, rel string, waiting map[ledger.Key]l
 		}
 		if claimed {
 			err = r.o.Ledger.Quarantine(ctx, r.o.Now(), claim, f.Stored, f.Reason, tryAgain(r.o.Now(), claim))
+		} else {
+			row := ledger.Row{Key: key, State: ledger.Quarantined, Stored: f.Stored, Reason: f.Reason}
+			err = r.o.Ledger.Import(ctx, r.o.Now(), []ledger.Row{row}, nil)
 		}
 		rec.Quarantined = append(rec.Quarantined, f)
 		return err

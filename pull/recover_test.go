@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +99,50 @@ func TestRecover(t *testing.T) {
 	// Nothing is left for a second time.
 	if rec, err = Recover(ctx, r.o); err != nil || rec.Removed != 0 || len(rec.Adopted)+len(rec.Quarantined) != 0 {
 		t.Fatalf("again: %+v %v", rec, err)
+	}
+}
+
+// A broken file that nobody has a claim on gets a row of its own: people see it,
+// and what the device lists under its name is fetched all the same.
+func TestRecoverBrokenUnlisted(t *testing.T) {
+	ctx := t.Context()
+	r := newRig(t, scpQuirks{})
+	a := dirsOf(r.data, "router1")
+	if err := durable.MkdirAll(a.sealed); err != nil {
+		t.Fatal(err)
+	}
+	r.put(actName(1), "one\n", 1)
+	if _, err := r.pull(SFTP); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, filepath.Join(a.sealed, actName(2)), []byte("torn"), 0o640)
+	rec, err := Recover(ctx, r.o)
+	if err != nil || len(rec.Quarantined) != 1 {
+		t.Fatalf("%+v %v", rec, err)
+	}
+	r.put(actName(2), "two\n", 2)
+	if res, err := r.pull(SFTP); err != nil || res.Count(Stored) != 1 {
+		t.Fatalf("%s %v", brief(res), err)
+	}
+	var states []ledger.State
+	for row, err := range r.ledger.Files(ctx, "router1") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.Name != actName(2) {
+			continue
+		}
+		states = append(states, row.State)
+		if row.State != ledger.Quarantined {
+			continue
+		}
+		n, err := ReadNote(ctx, r.o.where(), NotePath(row.Stored))
+		if err != nil || n.Key != row.Key || row.Reason == "" {
+			t.Errorf("%+v %+v %v", row, n, err)
+		}
+	}
+	if want := []ledger.State{ledger.Stored, ledger.Quarantined}; len(states) != 2 || !slices.Contains(states, want[0]) || !slices.Contains(states, want[1]) {
+		t.Errorf("%v, want %v", states, want)
 	}
 }
 

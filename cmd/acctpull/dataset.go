@@ -224,6 +224,9 @@ func (a *app) exportPending(ctx context.Context, s *store, reading record.Reader
 			a.overflowEvents(a.pace.clock.Now(), done)
 			return done, err
 		}
+		if err := s.checkOurs(ctx, batch.ID); err != nil {
+			return done, err
+		}
 		var result export.Result
 		err = s.holding(ctx, batch, func(ctx context.Context) (err error) {
 			if result, err = x.Run(ctx, batch); err != nil {

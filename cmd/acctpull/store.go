@@ -28,6 +28,7 @@ type store struct {
 	lock       *durable.Lock // nil if the ledger is shared
 	sharing    *sharing      // nil if it is not
 	cache      pull.Cache    // what visits remember for the next
+	ours       bool          // the dataset was compared with the ledger
 }
 
 // lostLedgerError: there is work of earlier runs and no memory of it.
