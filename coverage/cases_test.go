@@ -51,11 +51,36 @@ func TestFoundByTheFleet(t *testing.T) {
 			w.slow = true
 			w.run(40 * time.Hour)
 		}},
+		{"the clock is set back while a file is open", func(w *world) {
+			w.run(10*time.Hour + 2*time.Minute)
+			w.skew = -37 * time.Minute
+			w.run(10 * time.Hour)
+		}},
+		{"the clock is set back while a file is open, and the device is down then", func(w *world) {
+			w.policies[0].rollover = 20 * time.Minute
+			w.run(10*time.Hour + 6*time.Minute)
+			w.skew, w.blind = -37*time.Minute, true
+			w.run(time.Hour)
+			w.blind = false
+			w.run(10 * time.Hour)
+		}},
+		{"the clock is set back, and later what came whole is listed shorter", func(w *world) {
+			w.policies[0].rollover = 20 * time.Minute
+			w.run(10*time.Hour + 6*time.Minute)
+			w.skew = -37 * time.Minute
+			w.run(3 * time.Hour)
+			w.again()
+			w.run(10 * time.Hour)
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, policy(10))
 			test.play(w)
-			w.check(w.judge())
+			for _, s := range w.judge() {
+				for _, r := range s.Gaps() {
+					t.Errorf("false gap: %s", show(r))
+				}
+			}
 		})
 	}
 }

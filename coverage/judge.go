@@ -250,7 +250,7 @@ func (c *trial) between(i int) {
 		return
 	}
 	hole := b.from.Sub(a.to)
-	b.early = b.known && a.known && !b.made.IsZero() && hole < -tolerance(a, b) && b.lag < a.lag-b.interval-tolerance(a, b)
+	b.early = b.known && !b.torn && a.known && !b.made.IsZero() && hole < -tolerance(a, b) && b.lag < a.lag-b.interval-tolerance(a, b)
 	switch {
 	case hole.Abs() <= tolerance(a, b):
 	case hole < 0:
@@ -267,7 +267,7 @@ func (c *trial) between(i int) {
 // the first one was closed there was a file between them.
 func (c *trial) back(i int) {
 	a, b := c.items[i-1], c.items[i]
-	if !a.known || !b.known || b.early {
+	if !a.known || !b.known || b.early || c.linked(a, b) {
 		return
 	}
 	low, _, ok := c.pauseBetween(i)
@@ -284,6 +284,22 @@ func (c *trial) back(i int) {
 		r = Run{Verdict: Missing, Cause: ClockBack, Reason: "the device's clock was set back, and the file after " + a.Name.String() + " was never listed"}
 	}
 	c.add(a, a.to, to, r)
+}
+
+// linked reports whether nothing but files whose content is there under another
+// name were made between the closing of a and the making of b: a clock that was
+// set back may have the same written twice.
+func (c *trial) linked(a, b *item) bool {
+	for range c.aliases {
+		n := slices.IndexFunc(c.aliases, func(x *item) bool { return x != a && !x.First.Before(a.First) && follows(a, x) })
+		if n < 0 {
+			return false
+		}
+		if a = c.aliases[n]; follows(a, b) {
+			return true
+		}
+	}
+	return false
 }
 
 // pauseBetween bounds the time from the closing of the file at i-1 to the making

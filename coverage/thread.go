@@ -29,6 +29,9 @@ type item struct {
 	shift time.Duration
 	// early says that its collections are older than its name.
 	early bool
+	// torn says that the clock was set back while the file was open: it
+	// begins with collections as new as its name, and goes on with older ones.
+	torn bool
 }
 
 // seg is (from, to].
@@ -53,7 +56,7 @@ const defaultRollover = 24 * time.Hour
 
 // threads sorts the files of a device into the successions of its policies.
 func threads(d Device, w *watch) []*thread {
-	eras := erasOf(d, w)
+	eras, known := erasOf(d, w), firstTimes(d)
 	byPolicy := map[int]*thread{}
 	var all []*thread
 	for i := range d.Files {
@@ -64,7 +67,7 @@ func threads(d Device, w *watch) []*thread {
 			byPolicy[f.Name.ID] = t
 			all = append(all, t)
 		}
-		it := &item{File: f, era: eras(f.First)}
+		it := &item{File: f, era: eras(known[closing{f.Name, f.Closed}])}
 		if made, err := f.Name.Time(time.UTC); err == nil {
 			it.made = made
 		}
@@ -93,6 +96,9 @@ func (t *thread) once() {
 		name rollover.Name
 	}
 	have := map[name]bool{}
+	for _, it := range t.aliases {
+		have[name{it.era, it.Name}] = true
+	}
 	t.items = slices.DeleteFunc(t.items, func(it *item) bool {
 		n := name{it.era, it.Name}
 		drop := it.State != Here && have[n]
@@ -112,7 +118,7 @@ func (t *thread) order() {
 // begins is the end of the first collection, as it is or as the name and the
 // files around it say.
 func (it *item) begins() time.Time {
-	if it.known {
+	if it.known && !it.torn {
 		return it.Spans[0].End
 	}
 	return it.made.Add(it.lag)
@@ -144,6 +150,10 @@ func (t *thread) measure() {
 	}
 	t.order()
 	t.learn()
+	if t.tear() {
+		t.order()
+		t.learn()
+	}
 	for i, it := range t.items {
 		switch {
 		case !it.known:
@@ -287,6 +297,66 @@ func tolerance(a, b *item) time.Duration { return slack(max(a.interval, b.interv
 // slack is how late a collection may be: half of the interval, and as long as a
 // busy device may take in any case.
 func slack(interval time.Duration) time.Duration { return max(interval/2, 10*time.Second) }
+
+// tear finds the files that were open when the clock was set back, and begins an
+// era behind each. It reports whether there are any.
+//
+// Names in local time go back as well, and then files seem older than their
+// names. But of those none begins with what is as new as its name, and the file
+// before was not closed at the time in the name.
+func (t *thread) tear() bool {
+	var lags []time.Duration
+	for _, it := range t.items {
+		if it.known && !it.made.IsZero() {
+			lags = append(lags, it.lag)
+		}
+	}
+	if len(lags) == 0 || !t.closings {
+		return false
+	}
+	slices.Sort(lags)
+	usual := lags[len(lags)/2]
+	var torn []*item
+	for _, it := range t.items {
+		if !it.known || it.made.IsZero() || it.lag >= usual-it.interval {
+			continue
+		}
+		begun := it.made.Add(usual)
+		late := slices.ContainsFunc(it.Spans, func(s Span) bool { return s.End.Sub(begun).Abs() <= 10*time.Second })
+		if late && slices.ContainsFunc(t.items, func(a *item) bool { return a != it && !a.First.After(it.First) && follows(a, it) }) {
+			it.torn, it.lag = true, usual
+			torn = append(torn, it)
+		}
+	}
+	for _, it := range torn {
+		t.eraBehind(it)
+	}
+	return len(torn) > 0
+}
+
+// follows reports whether the second file was made when the first one was closed.
+func follows(a, b *item) bool {
+	return !a.Closed.IsZero() && !b.made.IsZero() && b.made.Sub(a.Closed.Add(a.shift)).Abs() <= grain
+}
+
+// eraBehind begins an era behind a file: with those that were listed later, and
+// of those that were listed with it those that were made one after the other
+// from its closing on.
+func (t *thread) eraBehind(it *item) {
+	behind := map[*item]bool{it: true}
+	for last := it; last != nil; {
+		n := slices.IndexFunc(t.items, func(b *item) bool { return !behind[b] && b.First.Equal(it.First) && follows(last, b) })
+		if last = nil; n >= 0 {
+			last = t.items[n]
+			behind[last] = true
+		}
+	}
+	for _, b := range t.items {
+		if b != it && (behind[b] || b.First.After(it.First)) {
+			b.era++
+		}
+	}
+}
 
 // borrow takes the lag and the interval of the nearest file that was read.
 func (t *thread) borrow(i int) {

@@ -227,6 +227,7 @@ func (w *world) visit() {
 			for _, end := range f.ends {
 				got.Spans = append(got.Spans, Span{End: end, Records: 3})
 			}
+			slices.SortFunc(got.Spans, func(a, b Span) int { return a.End.Compare(b.End) })
 		}
 	}
 	if !w.noTimes {

@@ -19,13 +19,14 @@ type verdict struct {
 	files, present, named, unseen, never int
 	records                              uint64
 
-	gaps, doubtful, unnamed int // intervals, of coverage
+	again int // files with the records of another one
+	gaps  int // intervals, of coverage
 }
 
 // String is one line of it.
 func (v verdict) String() string {
-	return fmt.Sprintf("%d files on the devices: %d (%d records) in Parquet, %d named in the ledger as lost or broken, %d expired unseen, %d never closed; coverage names %d lost intervals, and after a clock set back takes %d for lost that are here and does not name %d",
-		v.files, v.present, v.records, v.named, v.unseen, v.never, v.gaps, v.doubtful, v.unnamed)
+	return fmt.Sprintf("%d files on the devices: %d (%d records) in Parquet, %d named in the ledger as lost or broken, %d expired unseen, %d with the records of another one, %d never closed; coverage names %d lost intervals",
+		v.files, v.present, v.records, v.named, v.unseen, v.again, v.never, v.gaps)
 }
 
 // judge compares what every device wrote with the dataset and the ledger: every
@@ -47,10 +48,10 @@ func (p *proofFleet) judge() verdict {
 		truth, err := d.Truth()
 		check(t, err)
 		byName := map[string][]simdevice.TruthFile{}
-		first := firstSeen(visits[d.Name()])
 		for _, f := range truth.Files {
 			byName[f.Name] = append(byName[f.Name], f)
 		}
+		var all []judged
 		for name, files := range byName {
 			have := rows[[2]string{d.Name(), name}]
 			delete(rows, [2]string{d.Name(), name})
@@ -60,17 +61,25 @@ func (p *proofFleet) judge() verdict {
 				continue
 			}
 			for k, f := range files {
-				v.files++
-				p.named(&v, covers[d.Name()], d, f, there[k], first)
-				if there[k] {
-					v.present++
-					v.records += f.Records
-					sums.Add(d.Counters(f))
-					continue
-				}
-				p.explain(&v, d, f, told[[2]string{d.Name(), name}], visits[d.Name()])
+				all = append(all, judged{TruthFile: f, here: there[k]})
 			}
 		}
+		v.files += len(all)
+		first := firstSeen(visits[d.Name()])
+		for k, f := range all {
+			switch {
+			case f.here:
+				v.present++
+				v.records += f.Records
+				sums.Add(d.Counters(f.TruthFile))
+			case slices.ContainsFunc(all, func(g judged) bool { return g.here && same(d, f, g) }):
+				all[k].again = true
+				v.again++
+			default:
+				p.explain(&v, d, f.TruthFile, told[[2]string{d.Name(), f.Name}], visits[d.Name()])
+			}
+		}
+		p.named(&v, covers[d.Name()], d, all, truth.Lost, first)
 	}
 	for k, have := range rows {
 		t.Errorf("%s: %s: the dataset has %v; no device wrote it", k[0], k[1], have)
