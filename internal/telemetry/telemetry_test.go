@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,8 +138,9 @@ func TestHealth(t *testing.T) {
 // not come back is an answer.
 func TestHealthStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		asked, block := 0, make(chan struct{})
-		h := &Health{Probe: func(context.Context) error { asked++; <-block; return nil }}
+		var asked atomic.Int32
+		block := make(chan struct{})
+		h := &Health{Probe: func(context.Context) error { asked.Add(1); <-block; return nil }}
 		answers := make(chan error)
 		for range 3 {
 			go func() { answers <- h.Check(t.Context(), time.Now()) }()
@@ -149,19 +151,19 @@ func TestHealthStuck(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if asked != 1 || time.Since(began) != probeFor {
-			t.Errorf("%d probes, %v", asked, time.Since(began))
+		if asked.Load() != 1 || time.Since(began) != probeFor {
+			t.Errorf("%d probes, %v", asked.Load(), time.Since(began))
 		}
 		close(block)
 		synctest.Wait()
 		for range 5 {
-			if err := h.Check(t.Context(), time.Now()); err != nil || asked != 1 {
-				t.Errorf("%v, %d probes", err, asked)
+			if err := h.Check(t.Context(), time.Now()); err != nil || asked.Load() != 1 {
+				t.Errorf("%v, %d probes", err, asked.Load())
 			}
 		}
 		time.Sleep(probeAge)
-		if err := h.Check(t.Context(), time.Now()); err != nil || asked != 2 {
-			t.Errorf("%v, %d probes", err, asked)
+		if err := h.Check(t.Context(), time.Now()); err != nil || asked.Load() != 2 {
+			t.Errorf("%v, %d probes", err, asked.Load())
 		}
 	})
 }
