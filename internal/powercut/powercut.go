@@ -15,6 +15,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -141,6 +143,7 @@ func (d *Disk) mountImage() {
 
 const (
 	mountTries = 10
+	goneTries  = 1200
 	mountPause = 50 * time.Millisecond
 )
 
@@ -152,6 +155,28 @@ func (d *Disk) unmount() {
 	}
 	d.run(d.umount, d.Dir)
 	d.up = false
+	d.awaitGone()
+}
+
+// awaitGone waits until no loop device has the image any more. A program that
+// began in a mount namespace of its own while the disk was mounted keeps it there,
+// and a mount would find the file system that is already off.
+func (d *Disk) awaitGone() {
+	d.t.Helper()
+	for range goneTries {
+		used, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		if !slices.ContainsFunc(used, func(file string) bool {
+			text, err := os.ReadFile(file)
+			return err == nil && strings.TrimSpace(string(text)) == d.image
+		}) {
+			return
+		}
+		time.Sleep(mountPause)
+	}
+	d.t.Fatalf("%s is unmounted, and something still holds its loop device", d.image)
 }
 
 // remove takes everything away, also after a test that failed half way and
