@@ -65,6 +65,44 @@ func everyRecordOnce(t testing.TB, dataset string, truth gen.Truth) {
 	}
 }
 
+// killer kills the program at random moments. The moment lies anywhere in a run:
+// how long one takes is learned from those that were faster than their kill.
+type killer struct {
+	t            *testing.T
+	exe          string
+	rng          *rand.Rand
+	bound        time.Duration
+	done, faster int // runs that were killed, and that ended before
+}
+
+func newKiller(t *testing.T, rng *rand.Rand) *killer {
+	return &killer{t: t, exe: program(t), rng: rng, bound: 2 * time.Second}
+}
+
+// run runs the program once. That it ends by itself with an error is none of our
+// doing.
+func (k *killer) run(args ...string) {
+	k.t.Helper()
+	var output buffer
+	cmd := exec.Command(k.exe, args...)
+	cmd.Stdout, cmd.Stderr = &output, &output
+	began := time.Now()
+	check(k.t, cmd.Start())
+	timer := time.AfterFunc(time.Duration(k.rng.Int64N(int64(k.bound))), func() { _ = cmd.Process.Kill() })
+	err := cmd.Wait()
+	timer.Stop()
+	switch {
+	case err == nil:
+		k.faster++
+		k.bound = time.Since(began)
+	case cmd.ProcessState.Exited():
+		k.t.Fatalf("a restart after a kill ended with %v:\n%s", err, output.String())
+	default:
+		k.done++
+		k.bound += k.bound / 20
+	}
+}
+
 // TestKillPull kills a pull that exports, at random moments, while the device
 // goes on writing files. One clean run later every record is there once.
 func TestKillPull(t *testing.T) {
@@ -82,37 +120,16 @@ func TestKillPull(t *testing.T) {
 	exe := program(t)
 	args := d.pullArgs(out)
 
-	// The moment of the kill lies anywhere in a run. How long a run takes is
-	// learned from those that were faster than their kill.
-	bound := 2 * time.Second
-	done, faster := 0, 0
-	for done < kills {
+	k := newKiller(t, rng)
+	for k.done < kills {
 		f.add(perKill)
-		var output buffer
-		cmd := exec.Command(exe, args...)
-		cmd.Stdout, cmd.Stderr = &output, &output
-		began := time.Now()
-		check(t, cmd.Start())
-		moment := time.Duration(rng.Int64N(int64(bound)))
-		timer := time.AfterFunc(moment, func() { _ = cmd.Process.Kill() })
-		err := cmd.Wait()
-		timer.Stop()
-		switch {
-		case err == nil:
-			faster++
-			bound = time.Since(began)
-		case cmd.ProcessState.Exited():
-			t.Fatalf("a restart after a kill ended with %v:\n%s", err, output.String())
-		default:
-			done++
-			bound += bound / 20
-		}
+		k.run(args...)
 		noTornFile(t, out)
 	}
 	if b, err := exec.Command(exe, args...).CombinedOutput(); err != nil {
 		t.Fatalf("the clean run: %v\n%s", err, b)
 	}
-	t.Logf("%d kills (%d runs were faster), %d files, %d records", done, faster, f.truth.Files, f.truth.Records)
+	t.Logf("%d kills (%d runs were faster), %d files, %d records", k.done, k.faster, f.truth.Files, f.truth.Records)
 	everyRecordOnce(t, filepath.Join(out, "dataset"), f.truth)
 	left, err := filepath.Glob(filepath.Join(out, "devices", "*", "act-collect", "*"))
 	check(t, err)

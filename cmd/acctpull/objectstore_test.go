@@ -131,34 +131,16 @@ func TestKillPullObjectStore(t *testing.T) {
 	s := need.S3(t, "", "")
 	f.toStore(t, s, "p")
 	exe := program(t)
-	bound := 2 * time.Second
-	done, faster := 0, 0
-	for done < kills {
-		f.feeds[done%2].add(perKill)
-		var output buffer
-		cmd := exec.Command(exe, "pull", "-c", f.file)
-		cmd.Stdout, cmd.Stderr = &output, &output
-		began := time.Now()
-		check(t, cmd.Start())
-		timer := time.AfterFunc(time.Duration(rng.Int64N(int64(bound))), func() { _ = cmd.Process.Kill() })
-		err := cmd.Wait()
-		timer.Stop()
-		switch {
-		case err == nil:
-			faster++
-			bound = time.Since(began)
-		case cmd.ProcessState.Exited():
-			t.Fatalf("a restart after a kill ended with %v:\n%s", err, output.String())
-		default:
-			done++
-			bound += bound / 20
-		}
+	k := newKiller(t, rng)
+	for k.done < kills {
+		f.feeds[k.done%2].add(perKill)
+		k.run("pull", "-c", f.file)
 	}
 	if b, err := exec.Command(exe, "pull", "-c", f.file).CombinedOutput(); err != nil {
 		t.Fatalf("the clean run: %v\n%s", err, b)
 	}
 	truth := f.truth()
-	t.Logf("%d kills (%d runs were faster), %d files, %d records", done, faster, truth.Files, truth.Records)
+	t.Logf("%d kills (%d runs were faster), %d files, %d records", k.done, k.faster, truth.Files, truth.Records)
 	everyRecordOnceInStore(t, s, "p", truth)
 	expect(t, exitOK, nil, "check", "-c", f.file)
 	left, err := filepath.Glob(filepath.Join(f.data, "devices", "*", "act-collect", "*"))

@@ -204,28 +204,10 @@ devices:
 `, data, r.d.port, r.d.identity, r.d.knownHosts), 0o600))
 	exe := program(t)
 	f.add(40)
-	bound := 2 * time.Second
-	done, faster := 0, 0
-	for done < kills {
+	k := newKiller(t, rng)
+	for k.done < kills {
 		f.add(8)
-		var output buffer
-		cmd := exec.Command(exe, "pull", "-c", file)
-		cmd.Stdout, cmd.Stderr = &output, &output
-		began := time.Now()
-		check(t, cmd.Start())
-		timer := time.AfterFunc(time.Duration(rng.Int64N(int64(bound))), func() { _ = cmd.Process.Kill() })
-		err := cmd.Wait()
-		timer.Stop()
-		switch {
-		case err == nil:
-			faster++
-			bound = time.Since(began)
-		case cmd.ProcessState.Exited():
-			t.Fatalf("a restart after a kill ended with %v:\n%s", err, output.String())
-		default:
-			done++
-			bound += bound / 20
-		}
+		k.run("pull", "-c", file)
 		noTornFile(t, data)
 	}
 	r.mu.Lock()
@@ -243,7 +225,7 @@ devices:
 		t.Errorf("%d of %d files were removed, %d are left", r.removed, f.truth.Files, len(left))
 	}
 	expect(t, exitOK, []string{"everything is whole"}, "check", "-c", file)
-	t.Logf("%d kills (%d runs were faster), %d files, %d of them removed by then", done, faster, f.truth.Files, during)
+	t.Logf("%d kills (%d runs were faster), %d files, %d of them removed by then", k.done, k.faster, f.truth.Files, during)
 }
 
 // TestCheckBesideServe runs check again and again beside a service that fetches
