@@ -96,11 +96,14 @@ func (s *sftpList) opened(a answer) error {
 		return err
 	case fxpStatus:
 		e, err := a.status()
-		if err == nil && e == nil {
+		switch {
+		case err != nil:
+			return err
+		case e == nil:
 			return a.unexpected()
 		}
 		s.err = e
-		return err
+		return nil
 	}
 	return a.unexpected()
 }
