@@ -73,13 +73,13 @@ func allowed(legacy []string) (ssh.Algorithms, error) {
 }
 
 // CheckLegacy returns an error that names everything in a list of algorithms that
-// cannot be allowed: what is not implemented here, what is never used, and what
+// cannot be allowed: what the SSH library does not have, what is never used, and what
 // needs no permission because it is current.
 func CheckLegacy(legacy []string) error {
 	possible, current := LegacyAlgorithms(), ssh.SupportedAlgorithms()
 	var wrong []string
 	for _, name := range legacy {
-		why := "is not implemented here"
+		why := "is not in the SSH library"
 		switch {
 		case slices.Contains(possible, name):
 			continue
@@ -112,7 +112,7 @@ type AlgorithmError struct {
 func (e *AlgorithmError) Error() string {
 	s := fmt.Sprintf("no common %s: the device offers only %s", e.Kind, strings.Join(e.Offered, " "))
 	if len(e.Legacy) == 0 {
-		return s + ", and none of them is implemented here"
+		return s + ", and the SSH library has none of them"
 	}
 	return s + ", which are insecure and not allowed for this device"
 }

@@ -87,7 +87,7 @@ func (r *route) scan(ctx context.Context, address string, limits Limits) ([]Scan
 		return nil, &Error{Op: "scan host keys of", Device: address, Err: fromPeer(hungUp)}
 	}
 	if len(keys) == 0 {
-		return nil, &Error{Op: "scan host keys of", Device: address, Err: errors.New("no key of a type that is implemented here")}
+		return nil, &Error{Op: "scan host keys of", Device: address, Err: errors.New("no key of a type that the SSH library has")}
 	}
 	return keys, nil
 }

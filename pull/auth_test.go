@@ -288,11 +288,11 @@ func TestAlgorithms(t *testing.T) {
 		"old cipher, allowed": {server: func(c *ssh.ServerConfig) { c.Ciphers = []string{ssh.InsecureCipherAES128CBC} }, legacy: LegacyAlgorithms(),
 			used: ssh.InsecureCipherAES128CBC},
 		"arcfour": {server: func(c *ssh.ServerConfig) { c.Ciphers = []string{ssh.InsecureCipherRC4} }, legacy: LegacyAlgorithms(),
-			want: "none of them is implemented here"},
+			want: "the SSH library has none of them"},
 		"old mac": {server: func(c *ssh.ServerConfig) {
 			c.Ciphers, c.MACs = []string{ssh.CipherAES128CTR}, []string{ssh.InsecureHMACSHA196}
 		}, want: "MAC: the device offers only hmac-sha1-96"},
-		"not an algorithm": {legacy: []string{"hmac-md5", "arcfour", "hmac-sha1-96"}, want: `legacy algorithm "hmac-md5" is not implemented here, "arcfour" is never used`},
+		"not an algorithm": {legacy: []string{"hmac-md5", "arcfour", "hmac-sha1-96"}, want: `legacy algorithm "hmac-md5" is not in the SSH library, "arcfour" is never used`},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

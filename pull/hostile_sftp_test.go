@@ -140,7 +140,7 @@ func TestHostileSFTP(t *testing.T) {
 		}}, "empty block"},
 		"length 0":    {rawSFTP{readdir: good, data: func(id uint32, off uint64, n uint32) []byte { return []byte{} }}, "SFTP packet of 0 bytes"},
 		"silence":     {rawSFTP{readdir: good, data: func(id uint32, off uint64, n uint32) []byte { return nil }}, "no byte for"},
-		"wrong reply": {rawSFTP{readdir: func(s *rawSFTP, id uint32) []byte { return packet(102, id, str("h")) }}, "unimplemented packet type"},
+		"wrong reply": {rawSFTP{readdir: func(s *rawSFTP, id uint32) []byte { return packet(102, id, str("h")) }}, "packet type 102 does not answer the request"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			if c.s.data == nil {

@@ -28,9 +28,9 @@ func TestOpenSSHAlgorithmMatrix(t *testing.T) {
 			"no common key exchange: the device offers only diffie-hellman-group14-sha1, which are insecure", "",
 			[]string{"diffie-hellman-group14-sha1", "ssh-rsa"}},
 		"only long CBC": {[]string{"Ciphers aes192-cbc,aes256-cbc"},
-			"the device offers only aes192-cbc aes256-cbc, and none of them is implemented", "the device offers only aes192-cbc aes256-cbc, and none of them is implemented", nil},
+			"the device offers only aes192-cbc aes256-cbc, and the SSH library has none of them", "the device offers only aes192-cbc aes256-cbc, and the SSH library has none of them", nil},
 		"only MD5": {[]string{"Ciphers aes128-ctr", "MACs hmac-md5"},
-			"the device offers only hmac-md5, and none of them is implemented", "the device offers only hmac-md5, and none of them is implemented", nil},
+			"the device offers only hmac-md5, and the SSH library has none of them", "the device offers only hmac-md5, and the SSH library has none of them", nil},
 		"current": {nil, "", "", nil},
 	} {
 		for _, legacy := range []bool{false, true} {

@@ -145,8 +145,8 @@ func TestOpenSSH(t *testing.T) {
 			want: "no common key exchange: the device offers only diffie-hellman-group14-sha1, which are insecure"},
 		"old host key, not allowed": {config: []string{"HostKeyAlgorithms ssh-rsa"}, transport: Auto,
 			want: "no common host key: the device offers only ssh-rsa, which are insecure"},
-		"impossible cipher": {config: []string{"Ciphers aes192-cbc,aes256-cbc"}, transport: Auto, legacy: true, want: "the device offers only aes192-cbc aes256-cbc, and none of them is implemented"},
-		"impossible mac":    {config: []string{"Ciphers aes128-ctr", "MACs hmac-md5"}, transport: Auto, legacy: true, want: "the device offers only hmac-md5, and none of them is implemented"},
+		"impossible cipher": {config: []string{"Ciphers aes192-cbc,aes256-cbc"}, transport: Auto, legacy: true, want: "the device offers only aes192-cbc aes256-cbc, and the SSH library has none of them"},
+		"impossible mac":    {config: []string{"Ciphers aes128-ctr", "MACs hmac-md5"}, transport: Auto, legacy: true, want: "the device offers only hmac-md5, and the SSH library has none of them"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

@@ -50,7 +50,7 @@ func newSFTPClient(c *conn, s *session) (*sftpClient, error) {
 		return nil, fmt.Errorf("SFTP: no version, but a packet of type %d with %d bytes", kind, len(body)+1)
 	}
 	if v := binary.BigEndian.Uint32(body); v != fxpProtocol {
-		return nil, fmt.Errorf("SFTP: version %d, and only version %d is implemented", v, fxpProtocol)
+		return nil, fmt.Errorf("SFTP: version %d, and only version %d is spoken here", v, fxpProtocol)
 	}
 	return p, nil
 }

@@ -250,5 +250,5 @@ func (a answer) malformed() error {
 
 // unexpected says that an answer of another type was due, or a success was none.
 func (a answer) unexpected() error {
-	return protocolError("SFTP: unimplemented packet type %d, or one that does not answer the request", a.kind)
+	return protocolError("SFTP: packet type %d does not answer the request", a.kind)
 }

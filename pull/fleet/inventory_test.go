@@ -146,7 +146,7 @@ func TestLoadMistakes(t *testing.T) {
 		{head + "devices: [{host: a, password-credential: ../p}]\n", `credential "../p": not a name`},
 		{head + "devices: [{host: a, jump: 'a,,b'}]\n", "line 3: jump: jump host \"\": empty host name"},
 		{head + "devices: [{host: a, legacy: [hmac-md5, aes256-cbc, arcfour, aes128-ctr, aes128-cbc]}]\n",
-			`line 3: legacy: legacy algorithm "hmac-md5" is not implemented here, "aes256-cbc" is not implemented here, "arcfour" is never used, "aes128-ctr" is current and always offered`},
+			`line 3: legacy: legacy algorithm "hmac-md5" is not in the SSH library, "aes256-cbc" is not in the SSH library, "arcfour" is never used, "aes128-ctr" is current and always offered`},
 		{head + "devices: [{host: a, listing: ftp}]\n", "listing \"ftp\": must be auto, sftp, scp or cli"},
 		{head + "devices: [{host: a, quirks: {sftp-block: 1}}]\n", "must be 1024 to 32768"},
 		{head + "devices: [{host: a, quirks: nokia}]\n", "there is no such profile; possible are openssh"},
