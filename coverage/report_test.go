@@ -125,7 +125,7 @@ func TestSkew(t *testing.T) {
 	if s, stepped = s.Note(session(60, 75, 70, -time.Hour), 0); !stepped || s.Min > -time.Hour || s.Max < -time.Hour || s.Beyond(time.Minute) >= 0 {
 		t.Error("a step is not seen:", s)
 	}
-	if s, _ = s.Note(Session{At: at(80), Clock: at(80).Add(3 * time.Second)}, 0); s.Min < 0 || s.Max > 5*time.Second || s.Beyond(time.Minute) != 0 {
+	if s, _ = s.Note(Session{At: at(80), Told: Skew{2 * time.Second, 4 * time.Second}}, 0); s.Min < 0 || s.Max > 5*time.Second || s.Beyond(time.Minute) != 0 {
 		t.Error("the clock itself:", s)
 	}
 	if again, stepped := s.Note(Session{Before: at(80), At: at(95)}, 0); again != s || stepped {

@@ -41,15 +41,15 @@ type Session struct {
 	// listed for the first time now, by the device's clock; zero if there
 	// are none. They were closed between the two listings.
 	Earliest, Latest time.Time
-	// Clock is the device's clock as it was read at At, zero if it was not.
-	Clock time.Time
+	// Told are the bounds that the device gave by telling its time; the zero
+	// value if it did not.
+	Told Skew
 }
 
 // measured returns the bounds that a session gives by itself.
 func (s Session) measured() Skew {
-	if !s.Clock.IsZero() {
-		d := s.Clock.Sub(s.At)
-		return Skew{d - grain, d + grain}
+	if s.Told.Known() {
+		return s.Told
 	}
 	if s.Before.IsZero() || s.Latest.IsZero() || s.Before.After(s.At) {
 		return Skew{}

@@ -34,7 +34,8 @@ func (a *app) visitOf(ctx context.Context, l *ledger.Ledger, device string, bega
 		return v, nil
 	}
 	v.Began, v.Ended = listing.Began, listing.Began
-	if listing.Latest.IsZero() {
+	told := coverage.Skew(result.Skew)
+	if listing.Latest.IsZero() && !told.Known() {
 		return v, nil // nothing new says nothing about the clock
 	}
 	var before time.Time
@@ -50,9 +51,9 @@ func (a *app) visitOf(ctx context.Context, l *ledger.Ledger, device string, bega
 			}
 		}
 	}
-	session := coverage.Session{Before: before, At: listing.Ended, Earliest: listing.Earliest, Latest: listing.Latest}
+	session := coverage.Session{Before: before, At: listing.Ended, Earliest: listing.Earliest, Latest: listing.Latest, Told: told}
 	now, stepped := known.Note(session, coverage.Drift(listing.Began.Sub(before)))
-	if stepped {
+	if stepped && !told.Known() {
 		again, err := listedAgain(ctx, l, device, listing)
 		if err != nil || again {
 			return v, err
