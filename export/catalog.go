@@ -98,8 +98,8 @@ func catalogSQL(tables []*Table) []byte {
 	for _, t := range tables {
 		fmt.Fprintf(&b, `
 CREATE OR REPLACE VIEW %s AS
-  SELECT * FROM read_parquet('%s/*/*.parquet', hive_partitioning = true, union_by_name = true);
-`, viewName(t.Name), t.Name)
+  SELECT * FROM read_parquet('%s/v%d/*/*.parquet', hive_partitioning = true, union_by_name = true);
+`, viewName(t.Name), t.Name, t.Version)
 	}
 	if t := exampleTable(tables); t != nil {
 		b.WriteString(exampleQueries(t))

@@ -44,12 +44,6 @@ func Contents(ctx context.Context, dataset depot.Reader) (published, foreign []s
 	return published, foreign, nil
 }
 
-// isOutput reports whether a path has the form <record>/date=…/….parquet.
-func isOutput(p string) bool {
-	e := strings.Split(p, "/")
-	return len(e) == 3 && strings.HasPrefix(e[1], "date=") && strings.HasSuffix(e[2], ".parquet")
-}
-
 // ReadPublished reads one file of Contents to its end, as the medium gives it
 // back: its SHA-256, and what its footer says. An error that does not come from
 // the system means that the file is not one that acctpull wrote there, or not

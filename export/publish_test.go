@@ -208,7 +208,7 @@ func TestFailingPublication(t *testing.T) {
 	files, inputs, total := threeRecords(t)
 	for _, c := range []struct{ name, obstacle string }{
 		{"record directory", "network-ingress-octets"},
-		{"partition", "network-ingress-octets/date=2026-03-04"},
+		{"partition", "network-ingress-octets/v1/date=2026-03-04"},
 		{"staging", stagingDir},
 		{"catalog", catalogFile + "/x"},
 	} {
@@ -322,7 +322,7 @@ func TestNamesAndModes(t *testing.T) {
 	}
 	id := ledger.BatchID(inputs)
 	for _, o := range res.Outputs {
-		if want := o.Record + "/date=" + o.Date + "/" + id[:32] + ".parquet"; o.Path != want {
+		if want := o.Record + "/v1/date=" + o.Date + "/" + id[:32] + ".parquet"; o.Path != want {
 			t.Errorf("path %s, want %s", o.Path, want)
 		}
 	}

@@ -173,7 +173,7 @@ func (p *part) date() string {
 }
 
 // path is the part's directory relative to the dataset root.
-func (p *part) path() string { return p.ds.table.Name + "/date=" + p.date() }
+func (p *part) path() string { return PartitionPath(p.ds.table.Name, p.ds.table.Version, p.date()) }
 
 func comparePaths(a, b *part) int { return strings.Compare(a.path(), b.path()) }
 

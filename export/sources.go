@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -129,10 +128,13 @@ func readPublished(ctx context.Context, dataset depot.Reader, rel string) (p Pub
 	if rows != pf.NumRows() {
 		return p, fmt.Errorf("its sources have %d records, it has %d rows", rows, pf.NumRows())
 	}
-	parts := strings.Split(rel, "/")
+	at, ok := ParsePath(rel)
+	if !ok {
+		return p, errors.New("its path is not that of a data file")
+	}
 	p.Batch = info.Outputs
 	p.Output = ledger.Output{
-		Batch: info.ID, Path: rel, Rows: rows, Record: parts[0], Date: strings.TrimPrefix(parts[1], "date="),
+		Batch: info.ID, Path: rel, Rows: rows, Record: at.Table, Date: at.Date,
 	}
 	return p, nil
 }

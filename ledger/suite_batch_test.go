@@ -30,8 +30,8 @@ func outcome(b ledger.Batch) ([]ledger.Output, []ledger.InputResult) {
 	}
 	n := int64(10 * len(results))
 	return []ledger.Output{
-		{Path: "a/date=2026-01-01/" + b.ID[:32] + ".parquet", SHA256: digest(b.ID), Rows: n - 4, Record: "a", Date: "2026-01-01"},
-		{Path: "a/date=2026-01-02/" + b.ID[:32] + ".parquet", SHA256: digest(b.ID + "2"), Rows: 4, Record: "a", Date: "2026-01-02"},
+		{Path: "a/v1/date=2026-01-01/" + b.ID[:32] + ".parquet", SHA256: digest(b.ID), Rows: n - 4, Record: "a", Date: "2026-01-01"},
+		{Path: "a/v1/date=2026-01-02/" + b.ID[:32] + ".parquet", SHA256: digest(b.ID + "2"), Rows: 4, Record: "a", Date: "2026-01-02"},
 	}, results
 }
 

@@ -105,7 +105,7 @@ func TestCheck(t *testing.T) {
 		want   string // file and kind
 	}{
 		{"a file of the archive is gone", "devices/dut/act/*.gz", func(p string) { check(t, os.Remove(p)) }, "missing"},
-		{"a file of the dataset is gone", "dataset/*/*/*.parquet", func(p string) { check(t, os.Remove(p)) }, "missing"},
+		{"a file of the dataset is gone", "dataset/*/v1/*/*.parquet", func(p string) { check(t, os.Remove(p)) }, "missing"},
 		{"a note is gone", "quarantine/dut/*.txt", func(p string) { check(t, os.Remove(p)) }, "missing"},
 		{"unusable records are gone", "quarantine/*.jsonl", func(p string) { check(t, os.Remove(p)) }, "missing"},
 		{"a file was cut", "devices/dut/act/*.gz", func(p string) { check(t, os.Truncate(p, 100)) }, "damaged"},
@@ -133,7 +133,7 @@ func TestCheck(t *testing.T) {
 		check(t, err)
 		return rel
 	}
-	parquet, err := filepath.Glob(filepath.Join(out, "dataset/*/*/*.parquet"))
+	parquet, err := filepath.Glob(filepath.Join(out, "dataset/*/v1/*/*.parquet"))
 	check(t, err)
 	archive, err := filepath.Glob(filepath.Join(out, "devices/dut/act/*.gz"))
 	check(t, err)
@@ -348,7 +348,7 @@ func TestCheckRebuild(t *testing.T) {
 func everyInputOnce(t *testing.T, data string) {
 	t.Helper()
 	got := duck(t, "select count(*), count(distinct (device, source_sha256, sub_record, scope, service_id, sap, queue_id, interval_end, final)) from read_parquet('"+
-		data+"/dataset/*/*/*.parquet', union_by_name=true)")[0]
+		data+"/dataset/*/v1/*/*.parquet', union_by_name=true)")[0]
 	if got[0] != got[1] || got[0] == "0" {
 		t.Errorf("%s rows, %s of them different", got[0], got[1])
 	}
@@ -357,7 +357,7 @@ func everyInputOnce(t *testing.T, data string) {
 // rowCount counts the rows of a dataset with DuckDB.
 func rowCount(t *testing.T, data string) int {
 	t.Helper()
-	n, err := strconv.Atoi(duck(t, "select count(*) from read_parquet('"+data+"/dataset/*/*/*.parquet')")[0][0])
+	n, err := strconv.Atoi(duck(t, "select count(*) from read_parquet('"+data+"/dataset/*/v1/*/*.parquet')")[0][0])
 	check(t, err)
 	return n
 }

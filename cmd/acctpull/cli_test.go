@@ -211,7 +211,7 @@ func TestExportFolder(t *testing.T) {
 // sums lists the Parquet files below dir with their digests.
 func sums(t *testing.T, dir string) string {
 	t.Helper()
-	paths, err := filepath.Glob(filepath.Join(dir, "*", "date=*", "*.parquet"))
+	paths, err := filepath.Glob(filepath.Join(dir, "*", "v1", "date=*", "*.parquet"))
 	check(t, err)
 	all := ""
 	for _, p := range paths {
@@ -234,7 +234,7 @@ func TestInspectAndProfile(t *testing.T) {
 	expect(t, exitOK, nil, "inspect", file, "--profile", profile, "--json")
 	out := filepath.Join(dir, "dataset")
 	expect(t, exitOK, []string{"1 records", "not in the catalogue: wat"}, "export", file, "--profile", profile, "--out", out)
-	rows := duck(t, "select unknown_fields::varchar, octets_offered_to_the_sap_ingress from read_parquet('"+out+"/*/date=*/*.parquet')")
+	rows := duck(t, "select unknown_fields::varchar, octets_offered_to_the_sap_ingress from read_parquet('"+out+"/*/v1/date=*/*.parquet')")
 	if fmt.Sprint(rows) != "[[{wat=9} 5]]" {
 		t.Errorf("dataset holds %v", rows)
 	}

@@ -401,7 +401,7 @@ func (d *demonstration) report(ctx context.Context) error {
 		return err
 	}
 	dataset := filepath.Join(d.data, "dataset")
-	parquet, err := filepath.Glob(filepath.Join(dataset, "*", "date=*", "*.parquet"))
+	parquet, err := filepath.Glob(filepath.Join(dataset, "*", "v1", "date=*", "*.parquet"))
 	if err != nil {
 		return err
 	}
@@ -446,17 +446,17 @@ Ask it, for example with DuckDB (cd %s && duckdb):
 
   -- which SAPs carry most?
   SELECT sap, max(in_profile_octets_forwarded) AS octets
-    FROM read_parquet('service-ingress-octets/**/*.parquet', hive_partitioning=true)
+    FROM read_parquet('service-ingress-octets/v1/**/*.parquet', hive_partitioning=true)
    WHERE scope = 'per meter' GROUP BY sap ORDER BY octets DESC LIMIT 10;
 
   -- what did this machine's own links receive, collection by collection?
   SELECT sap, interval_end, octets_offered_to_the_sap_ingress AS octets
-    FROM read_parquet('combined-service-ingress/**/*.parquet', hive_partitioning=true)
+    FROM read_parquet('combined-service-ingress/v1/**/*.parquet', hive_partitioning=true)
    WHERE device = 'this-machine' ORDER BY sap, interval_end;
 
   -- which file does a row come from, byte for byte?
   SELECT DISTINCT device, source_file, source_sha256
-    FROM read_parquet('*/**/*.parquet', hive_partitioning=true, union_by_name=true) ORDER BY ALL;
+    FROM read_parquet('*/v1/**/*.parquet', hive_partitioning=true, union_by_name=true) ORDER BY ALL;
 `, dataset)
 	fmt.Fprintf(w, "\nEverything is in %s; delete it when you have seen enough.\n", d.dir)
 	if gaps > 0 {

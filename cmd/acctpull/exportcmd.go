@@ -37,7 +37,7 @@ by their content. The device of a file is the name of the directory it lies in
 (an act directory does not count), or --device.`,
 		Example: `  acctpull export ./files --out ./dataset
   acctpull export --device edge-7 act1111-20261121-101500.xml.gz --out ./dataset
-  duckdb -c "from read_parquet('dataset/service-ingress-octets/**/*.parquet', hive_partitioning=true)"`,
+  duckdb -c "from read_parquet('dataset/service-ingress-octets/v1/**/*.parquet', hive_partitioning=true)"`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.export(c.Context(), f, args) },
 	}

@@ -51,7 +51,7 @@ func (f *feed) add(n int) {
 // everyRecordOnce compares the dataset with what was generated, by DuckDB.
 func everyRecordOnce(t testing.TB, dataset string, truth gen.Truth) {
 	t.Helper()
-	from := fmt.Sprintf("read_parquet('%s/*/date=*/*.parquet', hive_partitioning=true, union_by_name=true)", dataset)
+	from := fmt.Sprintf("read_parquet('%s/*/v1/date=*/*.parquet', hive_partitioning=true, union_by_name=true)", dataset)
 	columns := slices.Sorted(maps.Keys(truth.Sums))
 	query := "select count(*), count(distinct (device, sub_record, scope, service_id, sap, queue_id, interval_end, final))"
 	want := []string{strconv.FormatInt(truth.Records, 10), strconv.FormatInt(truth.Records, 10)}

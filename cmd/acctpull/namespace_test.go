@@ -78,7 +78,7 @@ objects:
 	}
 	// One row for each direction; what Linux cannot know is NULL, not 0.
 	const columns = "octets_offered_to_the_sap_ingress, packets_offered_to_the_sap_ingress, octets_forwarded_at_the_sap_egress, packets_forwarded_at_the_sap_egress, in_profile_octets_forwarded"
-	got := fmt.Sprint(duck(t, fmt.Sprintf("select %s from read_parquet('%s/complete-service-ingress-egress/**/*.parquet', hive_partitioning=true) order by sub_record desc", columns, dataset)))
+	got := fmt.Sprint(duck(t, fmt.Sprintf("select %s from read_parquet('%s/complete-service-ingress-egress/v1/**/*.parquet', hive_partitioning=true) order by sub_record desc", columns, dataset)))
 	want := fmt.Sprintf("[[%d %d NULL NULL NULL] [NULL NULL %d %d NULL]]", kernel.RX.Bytes, kernel.RX.Packets, kernel.TX.Bytes, kernel.TX.Packets)
 	if got != want {
 		t.Errorf("Parquet has %s, the kernel counted %s", got, want)

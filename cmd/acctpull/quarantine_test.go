@@ -38,7 +38,7 @@ func TestQuarantineRelease(t *testing.T) {
 	}
 	expect(t, exitOK, []string{"everything is whole"}, "check", "--data", out)
 	expect(t, exitPartly, []string{"truncated"}, d.pullArgs(out)...)
-	got := duck(t, "select count(*) from read_parquet('"+out+"/dataset/*/*/*.parquet') where source_file = '"+cutName+"'")
+	got := duck(t, "select count(*) from read_parquet('"+out+"/dataset/*/v1/*/*.parquet') where source_file = '"+cutName+"'")
 	if rowCount(t, out) <= before || got[0][0] == "0" {
 		t.Errorf("the records of the file are not in the dataset: %v", got)
 	}

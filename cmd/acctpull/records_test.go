@@ -33,7 +33,7 @@ common = ["policy_id", "file_id", "sub_record", "scope", "counter_mode", "semant
 for table in sorted(os.listdir(sys.argv[1])):
     if table.startswith(".") or not os.path.isdir(os.path.join(sys.argv[1], table)):
         continue
-    cur = con.execute(f"select *, epoch_ms(interval_start) s, epoch_ms(interval_end) e from read_parquet('{sys.argv[1]}/{table}/date=*/*.parquet')")
+    cur = con.execute(f"select *, epoch_ms(interval_start) s, epoch_ms(interval_end) e from read_parquet('{sys.argv[1]}/{table}/v1/date=*/*.parquet')")
     names = [d[0] for d in cur.description]
     skip = set(common) | {"device", "date", "interval_start", "interval_end", "source_file", "source_sha256", "s", "e"}
     for r in cur.fetchall():
@@ -263,7 +263,7 @@ func TestFinalsAndCounterModesThroughPull(t *testing.T) {
 	sameRows(t, datasetRows(t, dataset), want)
 	expect(t, exitOK, []string{"final records", "6: the last values", "in-out-profile-count", "forward-drop-count"},
 		"inspect", filepath.Join(d.act, filepath.Base(file)+".gz"))
-	got := duck(t, fmt.Sprintf("select counter_mode, final, count(*) from read_parquet('%s/*/date=*/*.parquet') group by all order by all", dataset))
+	got := duck(t, fmt.Sprintf("select counter_mode, final, count(*) from read_parquet('%s/*/v1/date=*/*.parquet') group by all order by all", dataset))
 	if text := fmt.Sprint(got); text != "[[forward-drop-count 0 2] [in-out-profile-count 0 3] [in-out-profile-count 1 2] [in-out-profile-count 2 1] [NULL 0 5] [NULL 1 2] [NULL 2 1]]" {
 		t.Errorf("rows by counter mode and final: %s", text)
 	}

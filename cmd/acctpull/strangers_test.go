@@ -16,7 +16,7 @@ func TestExportRefusesStrangers(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "data")
 	f.add(2)
 	expect(t, exitOK, nil, d.pullArgs(out)...)
-	parquet := mustGlob(t, filepath.Join(out, "dataset/*/*/*.parquet"))[0]
+	parquet := mustGlob(t, filepath.Join(out, "dataset/*/v1/*/*.parquet"))[0]
 	text, err := os.ReadFile(parquet)
 	check(t, err)
 	copied := filepath.Join(filepath.Dir(parquet), "copy.parquet")
