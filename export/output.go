@@ -12,8 +12,8 @@ import (
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/format"
 
+	"acctpull/internal/columns"
 	"acctpull/internal/durable"
 )
 
@@ -49,7 +49,7 @@ type output struct {
 	temp      *durable.File
 	sink      io.Writer
 	hash      hash.Hash
-	file      *parquetFile
+	file      *columns.ChunkWriter
 	byFile    map[Source]int64 // rows by device, file and hash
 	semantics []string
 }
@@ -68,7 +68,7 @@ func (x *Exporter) stage(p *part, batch string) (*output, error) {
 	return o, nil
 }
 
-// Write implements io.Writer for the parquetFile.
+// Write implements io.Writer for the ChunkWriter.
 func (o *output) Write(p []byte) (int, error) {
 	n, err := o.sink.Write(p)
 	o.hash.Write(p[:n])
@@ -117,7 +117,7 @@ func (o *output) finish(x *Exporter, batch batchInfo, truncated map[ledgerKey]bo
 		semantics = o.semantics[0]
 	}
 	table := o.part.ds.table
-	err := o.file.finish(x.o.createdBy(), []format.KeyValue{
+	err := o.file.Finish(x.o.createdBy(), []columns.KeyValue{
 		{Key: metaSchema, Value: table.ID()},
 		{Key: metaColumns, Value: table.columnsJSON()},
 		{Key: metaSemantics, Value: semantics},
@@ -159,8 +159,8 @@ func (o *output) verify() error {
 		return fmt.Errorf("read back: %w", err)
 	}
 	pf, err := parquet.OpenFile(f, size, parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
-	if err == nil && pf.NumRows() != o.file.rows {
-		err = fmt.Errorf("the footer has %d rows, wrote %d", pf.NumRows(), o.file.rows)
+	if err == nil && pf.NumRows() != o.file.Rows() {
+		err = fmt.Errorf("the footer has %d rows, wrote %d", pf.NumRows(), o.file.Rows())
 	}
 	if err != nil {
 		err = fmt.Errorf("read back: %w", err)

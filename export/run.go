@@ -225,9 +225,9 @@ func (r *run) publishAll(parts []*part, res *Result) error {
 			res.Adopted++
 		}
 		res.Outputs = append(res.Outputs, ledger.Output{
-			Path: f.Path, SHA256: f.SHA256, Rows: p.out.file.rows, Record: p.ds.table.Name, Date: p.date(),
+			Path: f.Path, SHA256: f.SHA256, Rows: p.out.file.Rows(), Record: p.ds.table.Name, Date: p.date(),
 		})
-		res.Records += p.out.file.rows
+		res.Records += p.out.file.Rows()
 	}
 	return nil
 }

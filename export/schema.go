@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"acctpull/internal/columns"
 	"acctpull/record"
 )
 
@@ -17,24 +18,16 @@ const SchemaVersion = 1
 const UnknownRecords = "unknown-records"
 
 // ColumnType is the type of a dataset column.
-type ColumnType uint8
+type ColumnType = columns.Type
 
-// The column types and their Parquet form.
+// The column types.
 const (
-	String    ColumnType = iota // BYTE_ARRAY, UTF-8
-	Int32                       // INT32
-	Int64                       // INT64
-	Timestamp                   // INT64, TIMESTAMP(MICROS, isAdjustedToUTC=true)
-	Map                         // MAP of string to string
+	String    = columns.String
+	Int32     = columns.Int32
+	Int64     = columns.Int64
+	Timestamp = columns.Timestamp
+	Map       = columns.Map
 )
-
-var typeNames = [...]string{String: "string", Int32: "int32", Int64: "int64", Timestamp: "timestamp", Map: "map<string,string>"}
-
-// String returns the name used in the metadata and in docs/formats/dataset.md.
-func (t ColumnType) String() string { return typeNames[t] }
-
-// MarshalText makes the name the JSON form.
-func (t ColumnType) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // Column is one column of a dataset.
 type Column struct {
@@ -67,6 +60,15 @@ func (t *Table) ID() string { return t.Name + "/" + strconv.Itoa(t.Version) }
 // Index returns the position of a column, -1 if there is none.
 func (t *Table) Index(name string) int {
 	return slices.IndexFunc(t.Columns, func(c Column) bool { return c.Name == name })
+}
+
+// layout is what the Parquet file has of the schema.
+func (t *Table) layout() *columns.Schema {
+	s := &columns.Schema{Sorted: t.Sorted}
+	for _, c := range t.Columns {
+		s.Columns = append(s.Columns, columns.Column{Name: c.Name, Type: c.Type, Nullable: c.Nullable})
+	}
+	return s
 }
 
 // columnsJSON is the value of the metadata key acctpull.columns.

@@ -4,16 +4,18 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"acctpull/internal/columns"
 )
 
 // sorter puts the rows of one part in order and encodes them as a row group. Its
 // buffers serve all parts.
 type sorter struct {
-	enc *pageEncoder
+	enc *columns.Encoder
 
 	p       *part
 	names   *names
-	file    *parquetFile
+	file    *columns.ChunkWriter
 	refs    []uint32 // rows in order: segment << rowBits | row
 	objs    []int32  // their objects
 	ivals   []int32  // their intervals
@@ -32,8 +34,8 @@ type sorter struct {
 	ints    []int64 // scratch: value of each row
 	numbers []int64
 	strips  [][]*strip
-	dict    dictionary
-	pairs   pairs
+	dict    columns.Dictionary
+	pairs   columns.Pairs
 }
 
 // rowBits is how many bits of a ref are the row: groupRows fit.
@@ -52,12 +54,12 @@ func (s *store) flush(p *part) error {
 		if err != nil {
 			return err
 		}
-		out.file = newParquetFile(out, p.ds.table, s.sorter.enc)
+		out.file = columns.NewChunkWriter(out, p.ds.table.layout(), s.sorter.enc)
 		p.out = out
 	}
-	if len(p.out.file.groups) == maxGroups {
+	if p.out.file.Groups() == columns.MaxGroups {
 		return &Error{Op: "write output", Path: p.out.temp.Path(),
-			Err: fmt.Errorf("it has %d row groups; export fewer files at once or with more memory", maxGroups)}
+			Err: fmt.Errorf("it has %d row groups; export fewer files at once or with more memory", columns.MaxGroups)}
 	}
 	if err := s.sorter.write(p, s.names); err != nil {
 		return err
@@ -71,11 +73,11 @@ func (t *sorter) write(p *part, n *names) error {
 	t.p, t.names, t.file = p, n, p.out.file
 	t.sort()
 	p.out.note(t)
-	t.file.beginGroup(len(t.refs))
+	t.file.BeginGroup(len(t.refs))
 	for i := range p.ds.table.Columns {
 		t.column(i)
 	}
-	return t.file.endGroup()
+	return t.file.EndGroup()
 }
 
 // sort orders the rows by device, key columns, sub-record and interval end; rows
@@ -326,19 +328,19 @@ func (t *sorter) textDictionary(each func(yield func(id int32))) {
 	texts := t.names.texts.list
 	slices.SortFunc(t.ids, func(a, b int32) int { return strings.Compare(texts[a], texts[b]) })
 	t.entry = grow(t.entry, len(texts))
-	t.dict.reset(true)
+	t.dict.Reset(true)
 	for i, id := range t.ids {
 		t.entry[id] = int32(i)
-		t.dict.addText(texts[id])
+		t.dict.AddText(texts[id])
 	}
 }
 
 // numberColumn is textColumn for numbers of 64 bits; none stands for NULL.
 func (t *sorter) numberColumn(used, rows []int32, n int, number func(id int32) int64, none int64) {
 	nulls := t.numberList(used, number, none)
-	t.dict.reset(false)
+	t.dict.Reset(false)
 	for _, v := range t.numbers {
-		t.dict.addInt64(v)
+		t.dict.AddInt64(v)
 	}
 	t.numberIndexes(used, n, number, none)
 	t.emit(rows, nulls)
@@ -348,9 +350,9 @@ func (t *sorter) numberColumn(used, rows []int32, n int, number func(id int32) i
 func (t *sorter) int32Column(number func(id int32) int32) {
 	wide := func(id int32) int64 { return int64(number(id)) }
 	nulls := t.numberList(t.usedOr, wide, null)
-	t.dict.reset(false)
+	t.dict.Reset(false)
 	for _, v := range t.numbers {
-		t.dict.addInt32(int32(v))
+		t.dict.AddInt32(int32(v))
 	}
 	t.numberIndexes(t.usedOr, len(t.names.origins), wide, null)
 	t.emit(t.origs, nulls)
@@ -386,28 +388,28 @@ func (t *sorter) numberIndexes(used []int32, n int, number func(id int32) int64,
 // emit writes a column chunk from the dictionary and of.
 func (t *sorter) emit(rows []int32, nulls bool) {
 	switch {
-	case len(t.dict.ends) == 0:
-		t.file.null(len(rows))
+	case t.dict.Len() == 0:
+		t.file.Null(len(rows))
 		return
-	case len(t.dict.ends) == 1 && !nulls:
-		t.file.constant(len(rows), t.dict.plain, t.dict.bound(0))
+	case t.dict.Len() == 1 && !nulls:
+		t.file.Constant(len(rows), t.dict.Plain(), t.dict.Bound(0))
 		return
 	}
 	t.idx = grow(t.idx, len(rows))
 	for i, id := range rows {
 		t.idx[i] = t.of[id]
 	}
-	t.file.indexed(&t.dict, t.idx)
+	t.file.Indexed(&t.dict, t.idx)
 }
 
 // cellColumn encodes a counter or an info.
 func (t *sorter) cellColumn(column int) {
 	if !t.gather(column) {
-		t.file.null(len(t.refs))
+		t.file.Null(len(t.refs))
 		return
 	}
 	if t.p.ds.table.Columns[column].Type == Int64 {
-		t.file.integers(t.ints)
+		t.file.Integers(t.ints)
 		return
 	}
 	t.textDictionary(func(yield func(int32)) {
@@ -425,12 +427,12 @@ func (t *sorter) cellColumn(column int) {
 		nulls = nulls || v < 0
 	}
 	switch {
-	case len(t.dict.ends) == 0:
-		t.file.null(len(t.idx))
-	case len(t.dict.ends) == 1 && !nulls:
-		t.file.constant(len(t.idx), t.dict.plain, t.dict.bound(0))
+	case t.dict.Len() == 0:
+		t.file.Null(len(t.idx))
+	case t.dict.Len() == 1 && !nulls:
+		t.file.Constant(len(t.idx), t.dict.Plain(), t.dict.Bound(0))
 	default:
-		t.file.indexed(&t.dict, t.idx)
+		t.file.Indexed(&t.dict, t.idx)
 	}
 }
 
@@ -476,21 +478,21 @@ func (t *sorter) gather(column int) bool {
 // mapColumn encodes one of the map columns.
 func (t *sorter) mapColumn(kind byte) {
 	m := &t.pairs
-	m.counts, m.keys, m.values = m.counts[:0], m.keys[:0], m.values[:0]
+	m.Counts, m.Keys, m.Values = m.Counts[:0], m.Keys[:0], m.Values[:0]
 	for i := range t.extras {
-		before := len(m.keys)
+		before := len(m.Keys)
 		t.p.eachExtra(t.extras[i], kind, func(name int32, text []byte) {
-			m.keys = append(m.keys, t.names.texts.list[name])
-			m.values = append(m.values, string(text))
+			m.Keys = append(m.Keys, t.names.texts.list[name])
+			m.Values = append(m.Values, string(text))
 		})
-		m.counts = append(m.counts, int32(len(m.keys)-before))
+		m.Counts = append(m.Counts, int32(len(m.Keys)-before))
 	}
-	if len(m.keys) == 0 {
-		t.file.null(len(t.refs))
-		t.file.null(len(t.refs))
+	if len(m.Keys) == 0 {
+		t.file.Null(len(t.refs))
+		t.file.Null(len(t.refs))
 		return
 	}
-	t.file.maps(m)
-	clear(m.keys)
-	clear(m.values)
+	t.file.Maps(m)
+	clear(m.Keys)
+	clear(m.Values)
 }

@@ -5,11 +5,12 @@ import (
 	"slices"
 	"time"
 
+	"acctpull/internal/columns"
 	"acctpull/record"
 )
 
 // groupRows is the most rows a row group holds.
-const groupRows = 122_880
+const groupRows = columns.GroupRows
 
 // shape says how the records of one row set under one sub-record name become
 // rows of a dataset.
@@ -139,7 +140,7 @@ const (
 )
 
 func newStore(c *record.Catalogue, budget int) (*store, error) {
-	enc, err := newPageEncoder()
+	enc, err := columns.NewEncoder()
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package export
+package columns
 
 import (
 	"bytes"
@@ -24,8 +24,9 @@ const pageRows = 15_360
 // with a longer one goes without.
 const maxBound = 128
 
-// pageEncoder holds the encoders and buffers that all files of a run share.
-type pageEncoder struct {
+// Encoder holds the encoders and buffers that several files can share. One
+// goroutine may use it at a time.
+type Encoder struct {
 	zstd   *zstd.Encoder // for text
 	fast   *zstd.Encoder // for packed numbers, from which entropy coding gains nothing
 	delta  delta.BinaryPackedEncoding
@@ -41,8 +42,10 @@ type pageEncoder struct {
 	thrift *thrift.Encoder
 }
 
-func newPageEncoder() (*pageEncoder, error) {
-	e := &pageEncoder{}
+// NewEncoder returns an Encoder. An error means that the compressor refuses its
+// settings.
+func NewEncoder() (*Encoder, error) {
+	e := &Encoder{}
 	for _, z := range []struct {
 		enc       **zstd.Encoder
 		noEntropy bool
@@ -60,7 +63,7 @@ func newPageEncoder() (*pageEncoder, error) {
 }
 
 // marshal returns the Thrift form of v, valid until the next call.
-func (e *pageEncoder) marshal(v any) []byte {
+func (e *Encoder) marshal(v any) []byte {
 	e.header.Reset()
 	if err := e.thrift.Encode(v); err != nil {
 		panic("encode parquet metadata: " + err.Error()) // a bytes.Buffer takes everything
@@ -77,7 +80,7 @@ type pageStats struct {
 
 // chunk is a column chunk being written.
 type chunk struct {
-	f        *parquetFile
+	f        *ChunkWriter
 	meta     format.ColumnMetaData
 	index    chunkIndex
 	leaf     *leaf
@@ -90,7 +93,7 @@ type chunk struct {
 }
 
 // beginChunk begins the column chunk of the next leaf.
-func (f *parquetFile) beginChunk(enc format.Encoding) *chunk {
+func (f *ChunkWriter) beginChunk(enc format.Encoding) *chunk {
 	l := &f.leaves[len(f.groups[len(f.groups)-1].Columns)]
 	c := &chunk{f: f, leaf: l, encoding: enc}
 	// The codec is always the same: some readers (parquet-go among them) take
@@ -226,8 +229,8 @@ func appendLevels(dst, levels []byte, width int) []byte {
 	return dst
 }
 
-// null writes a column chunk of rows NULLs for the next leaf.
-func (f *parquetFile) null(rows int) {
+// Null writes a column chunk of rows NULLs for the next leaf.
+func (f *ChunkWriter) Null(rows int) {
 	c := f.beginChunk(format.Plain)
 	page := f.enc.page[:0]
 	if c.leaf.mapped {
@@ -239,10 +242,10 @@ func (f *parquetFile) null(rows int) {
 	c.end()
 }
 
-// constant writes a column chunk of rows times the same value for the next leaf:
+// Constant writes a column chunk of rows times the same value for the next leaf:
 // a dictionary of one entry and one run. Value is the PLAIN form, bound the same
 // without the length of a string.
-func (f *parquetFile) constant(rows int, value, bound []byte) {
+func (f *ChunkWriter) Constant(rows int, value, bound []byte) {
 	c := f.beginChunk(format.RLEDictionary)
 	c.dictionary(value, 1)
 	page := f.enc.page[:0]
@@ -257,35 +260,45 @@ func (f *parquetFile) constant(rows int, value, bound []byte) {
 	c.end()
 }
 
-// dictionary is the values of a column chunk, each once and in ascending order.
-type dictionary struct {
+// Dictionary is the values of a column chunk, each once and in ascending order.
+type Dictionary struct {
 	plain []byte
 	ends  []int // end of the i-th value in plain
 	text  bool  // values are strings, with their length in front
 }
 
-func (d *dictionary) reset(text bool) {
+// Reset makes it the empty dictionary of strings, if text is set, or numbers.
+func (d *Dictionary) Reset(text bool) {
 	d.plain, d.ends, d.text = d.plain[:0], d.ends[:0], text
 }
 
-func (d *dictionary) addText(s string) {
+// Len returns the number of values.
+func (d *Dictionary) Len() int { return len(d.ends) }
+
+// Plain returns all values in PLAIN form, valid until the next change.
+func (d *Dictionary) Plain() []byte { return d.plain }
+
+// AddText adds a string. It has to be above those that are there.
+func (d *Dictionary) AddText(s string) {
 	d.plain = binary.LittleEndian.AppendUint32(d.plain, uint32(len(s)))
 	d.plain = append(d.plain, s...)
 	d.ends = append(d.ends, len(d.plain))
 }
 
-func (d *dictionary) addInt64(v int64) {
+// AddInt64 adds a number of 64 bits. It has to be above those that are there.
+func (d *Dictionary) AddInt64(v int64) {
 	d.plain = binary.LittleEndian.AppendUint64(d.plain, uint64(v))
 	d.ends = append(d.ends, len(d.plain))
 }
 
-func (d *dictionary) addInt32(v int32) {
+// AddInt32 adds a number of 32 bits. It has to be above those that are there.
+func (d *Dictionary) AddInt32(v int32) {
 	d.plain = binary.LittleEndian.AppendUint32(d.plain, uint32(v))
 	d.ends = append(d.ends, len(d.plain))
 }
 
-// bound returns a copy of the i-th value without the length of a string.
-func (d *dictionary) bound(i int) []byte {
+// Bound returns a copy of the i-th value without the length of a string.
+func (d *Dictionary) Bound(i int) []byte {
 	from := 0
 	if i > 0 {
 		from = d.ends[i-1]
@@ -296,9 +309,9 @@ func (d *dictionary) bound(i int) []byte {
 	return bytes.Clone(d.plain[from:d.ends[i]])
 }
 
-// indexed writes a column chunk of indexes into a dictionary for the next leaf;
+// Indexed writes a column chunk of indexes into a dictionary for the next leaf;
 // -1 is NULL. Chunks of one value or none take the cheap forms.
-func (f *parquetFile) indexed(d *dictionary, idx []int32) {
+func (f *ChunkWriter) Indexed(d *Dictionary, idx []int32) {
 	c := f.beginChunk(format.RLEDictionary)
 	c.dictionary(d.plain, len(d.ends))
 	width := max(1, bits.Len(uint(len(d.ends)-1)))
@@ -308,7 +321,7 @@ func (f *parquetFile) indexed(d *dictionary, idx []int32) {
 	c.end()
 }
 
-func (f *parquetFile) indexPage(c *chunk, d *dictionary, idx []int32, width int) {
+func (f *ChunkWriter) indexPage(c *chunk, d *Dictionary, idx []int32, width int) {
 	e := f.enc
 	s := pageStats{rows: len(idx), values: len(idx)}
 	lo, hi := int32(len(d.ends)), int32(-1)
@@ -321,7 +334,7 @@ func (f *parquetFile) indexPage(c *chunk, d *dictionary, idx []int32, width int)
 		}
 	}
 	if hi >= 0 {
-		s.min, s.max = d.bound(int(lo)), d.bound(int(hi))
+		s.min, s.max = d.Bound(int(lo)), d.Bound(int(hi))
 	}
 	page := e.page[:0]
 	if c.leaf.nullable {
@@ -349,17 +362,17 @@ func (f *parquetFile) indexPage(c *chunk, d *dictionary, idx []int32, width int)
 	c.data(e.page, s)
 }
 
-// integers writes a column chunk of numbers for the next leaf; a negative one is
-// NULL. The leaf is nullable.
-func (f *parquetFile) integers(values []int64) {
+// Integers writes a column chunk of numbers for the next leaf; a negative one is
+// NULL.
+func (f *ChunkWriter) Integers(values []int64) {
 	nulls, lo, hi := f.enc.measure(values)
 	switch {
 	case nulls == len(values):
-		f.null(len(values))
+		f.Null(len(values))
 		return
 	case nulls == 0 && lo == hi:
 		b := int64Bound(lo)
-		f.constant(len(values), b, b)
+		f.Constant(len(values), b, b)
 		return
 	}
 	c := f.beginChunk(format.DeltaBinaryPacked)
@@ -372,7 +385,7 @@ func (f *parquetFile) integers(values []int64) {
 func int64Bound(v int64) []byte { return binary.LittleEndian.AppendUint64(nil, uint64(v)) }
 
 // measure counts the NULLs and finds the bounds of the values and of each page.
-func (e *pageEncoder) measure(values []int64) (nulls int, lo, hi int64) {
+func (e *Encoder) measure(values []int64) (nulls int, lo, hi int64) {
 	e.pages = e.pages[:0]
 	lowest, hi := uint64(math.MaxUint64), int64(-1)
 	for from := 0; from < len(values); from += pageRows {
@@ -394,12 +407,14 @@ func (e *pageEncoder) measure(values []int64) (nulls int, lo, hi int64) {
 	return nulls, int64(lowest), hi
 }
 
-func (f *parquetFile) integerPage(c *chunk, values []int64, s pageStats) {
+func (f *ChunkWriter) integerPage(c *chunk, values []int64, s pageStats) {
 	e := f.enc
 	page := e.page[:0]
-	if s.nulls == 0 {
+	switch {
+	case !c.leaf.nullable:
+	case s.nulls == 0:
 		page = appendRun(page, len(values), 1)
-	} else {
+	default:
 		e.levels, e.dense = e.levels[:0], e.dense[:0]
 		for _, v := range values {
 			e.levels = append(e.levels, byte(^uint64(v)>>63))
@@ -418,21 +433,22 @@ func (f *parquetFile) integerPage(c *chunk, values []int64, s pageStats) {
 	c.data(e.page, s)
 }
 
-// pairs are the entries of a map column, row after row.
-type pairs struct {
-	counts []int32 // entries of each row; 0 is NULL
-	keys   []string
-	values []string
+// Pairs are the entries of a map column, row after row: Counts has the entries
+// of each row, 0 for NULL; Keys and Values have them all.
+type Pairs struct {
+	Counts []int32 // entries of each row; 0 is NULL
+	Keys   []string
+	Values []string
 }
 
-// maps writes the two column chunks of a map for the next two leaves. Some row
+// Maps writes the two column chunks of a map for the next two leaves. Some row
 // has an entry.
-func (f *parquetFile) maps(p *pairs) {
-	f.mapLeaf(p.counts, p.keys)
-	f.mapLeaf(p.counts, p.values)
+func (f *ChunkWriter) Maps(p *Pairs) {
+	f.mapLeaf(p.Counts, p.Keys)
+	f.mapLeaf(p.Counts, p.Values)
 }
 
-func (f *parquetFile) mapLeaf(counts []int32, texts []string) {
+func (f *ChunkWriter) mapLeaf(counts []int32, texts []string) {
 	e := f.enc
 	c := f.beginChunk(format.Plain)
 	for from := 0; from < len(counts); from += pageRows {

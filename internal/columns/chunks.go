@@ -1,4 +1,4 @@
-package export
+package columns
 
 import (
 	"encoding/binary"
@@ -14,7 +14,7 @@ import (
 // the place of its writer because that one works row by row: a nullable column
 // of a Go struct costs it about 60 ns a row, and a dataset has some 40 columns
 // of which half are constant or NULL. Here a column is encoded in one pass over
-// the sort buffer, and a constant column costs nothing per row. See
+// a buffer, and a constant column costs nothing per row. See
 // docs/formats/dataset.md for the figures.
 
 // parquetMagic begins and ends a Parquet file.
@@ -29,11 +29,12 @@ type leaf struct {
 	mapped   bool // inside a map: definition levels 0 and 2, repetition levels 0 and 1
 }
 
-// parquetFile writes one Parquet file, row group by row group, column by column,
-// to a writer that it does not own. The first error sticks.
-type parquetFile struct {
+// ChunkWriter writes one Parquet file, row group by row group, column by column,
+// to a writer that it does not own. The first error sticks. It is for those who
+// have whole columns of sorted rows at hand; [Writer] is for all others.
+type ChunkWriter struct {
 	w       io.Writer
-	enc     *pageEncoder
+	enc     *Encoder
 	pos     int64
 	err     error
 	schema  []format.SchemaElement
@@ -51,9 +52,10 @@ type chunkIndex struct {
 	bounded bool // every page has bounds that fit into an index
 }
 
-// newParquetFile begins a file with the columns of t.
-func newParquetFile(w io.Writer, t *Table, enc *pageEncoder) *parquetFile {
-	f := &parquetFile{w: w, enc: enc}
+// NewChunkWriter begins a file with the columns of t. Files that are written one
+// after the other, or row group by row group in turn, can share enc.
+func NewChunkWriter(w io.Writer, t *Schema, enc *Encoder) *ChunkWriter {
+	f := &ChunkWriter{w: w, enc: enc}
 	f.schema = append(f.schema, format.SchemaElement{Name: "schema", NumChildren: thrift.New(int32(len(t.Columns)))})
 	leafOf := make(map[string]int32, len(t.Columns))
 	for _, c := range t.Columns {
@@ -68,7 +70,7 @@ func newParquetFile(w io.Writer, t *Table, enc *pageEncoder) *parquetFile {
 }
 
 // addColumn appends the schema elements and leaves of one column.
-func (f *parquetFile) addColumn(c Column) {
+func (f *ChunkWriter) addColumn(c Column) {
 	if c.Type == Map {
 		f.schema = append(f.schema,
 			format.SchemaElement{
@@ -88,7 +90,7 @@ func (f *parquetFile) addColumn(c Column) {
 }
 
 // primitive returns the schema element of a column of a plain type.
-func primitive(name string, t ColumnType, nullable bool) format.SchemaElement {
+func primitive(name string, t Type, nullable bool) format.SchemaElement {
 	e := format.SchemaElement{Name: name, RepetitionType: thrift.New(format.Required)}
 	if nullable {
 		e.RepetitionType = thrift.New(format.Optional)
@@ -117,7 +119,7 @@ const outBuffer = 256 << 10
 
 // write appends p to the file. What it gathers is written at the end of a row
 // group at the latest, so the files of a run can share the buffer.
-func (f *parquetFile) write(p []byte) {
+func (f *ChunkWriter) write(p []byte) {
 	f.pos += int64(len(p))
 	f.enc.out = append(f.enc.out, p...)
 	if len(f.enc.out) >= outBuffer {
@@ -125,16 +127,16 @@ func (f *parquetFile) write(p []byte) {
 	}
 }
 
-func (f *parquetFile) flush() {
+func (f *ChunkWriter) flush() {
 	if f.err == nil && len(f.enc.out) > 0 {
 		_, f.err = f.w.Write(f.enc.out)
 	}
 	f.enc.out = f.enc.out[:0]
 }
 
-// beginGroup opens a row group. One call per leaf follows, in schema order,
-// then endGroup.
-func (f *parquetFile) beginGroup(rows int) {
+// BeginGroup opens a row group. One call per leaf follows, in schema order,
+// then EndGroup.
+func (f *ChunkWriter) BeginGroup(rows int) {
 	f.groups = append(f.groups, format.RowGroup{
 		NumRows: int64(rows), SortingColumns: f.sorting, FileOffset: f.pos, Ordinal: int16(len(f.groups)),
 		Columns: make([]format.ColumnChunk, 0, len(f.leaves)),
@@ -143,10 +145,18 @@ func (f *parquetFile) beginGroup(rows int) {
 	f.rows += int64(rows)
 }
 
-// maxGroups is how many row groups a file may have: their ordinal is an int16.
-const maxGroups = 1<<15 - 1
+// MaxGroups is how many row groups a file may have: their ordinal is an int16.
+const MaxGroups = 1<<15 - 1
 
-func (f *parquetFile) endGroup() error {
+// Groups returns the number of row groups begun so far.
+func (f *ChunkWriter) Groups() int { return len(f.groups) }
+
+// Rows returns the number of rows of all row groups begun so far.
+func (f *ChunkWriter) Rows() int64 { return f.rows }
+
+// EndGroup ends the row group; what it gathered is written. It returns the
+// first error of the writer.
+func (f *ChunkWriter) EndGroup() error {
 	g := &f.groups[len(f.groups)-1]
 	for i := range g.Columns {
 		g.TotalByteSize += g.Columns[i].MetaData.TotalUncompressedSize
@@ -156,8 +166,12 @@ func (f *parquetFile) endGroup() error {
 	return f.err
 }
 
-// finish writes the page indexes and the footer.
-func (f *parquetFile) finish(createdBy string, metadata []format.KeyValue) error {
+// KeyValue is an entry of the metadata of a file.
+type KeyValue struct{ Key, Value string }
+
+// Finish writes the page indexes and the footer, with the metadata in the order
+// given.
+func (f *ChunkWriter) Finish(createdBy string, metadata []KeyValue) error {
 	for g := range f.groups {
 		for i := range f.indexes[g] {
 			if x := &f.indexes[g][i]; x.bounded {
@@ -178,9 +192,13 @@ func (f *parquetFile) finish(createdBy string, metadata []format.KeyValue) error
 	for i := range orders {
 		orders[i].Value = &format.TypeDefinedOrder{}
 	}
+	pairs := make([]format.KeyValue, len(metadata))
+	for i, m := range metadata {
+		pairs[i] = format.KeyValue{Key: m.Key, Value: m.Value}
+	}
 	n := f.encode(&format.FileMetaData{
 		Version: 2, Schema: f.schema, NumRows: f.rows, RowGroups: f.groups,
-		KeyValueMetadata: metadata, CreatedBy: createdBy, ColumnOrders: orders,
+		KeyValueMetadata: pairs, CreatedBy: createdBy, ColumnOrders: orders,
 	})
 	f.write(append(binary.LittleEndian.AppendUint32(nil, uint32(n)), parquetMagic...))
 	f.flush()
@@ -188,7 +206,7 @@ func (f *parquetFile) finish(createdBy string, metadata []format.KeyValue) error
 }
 
 // encode writes a Thrift structure and returns its length.
-func (f *parquetFile) encode(v any) int32 {
+func (f *ChunkWriter) encode(v any) int32 {
 	b := f.enc.marshal(v)
 	f.write(b)
 	return int32(len(b))
