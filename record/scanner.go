@@ -45,6 +45,7 @@ type scanner struct {
 	srcErr   error // why src gave no more; io.EOF at its clean end
 	encoding encoding
 	raw      []byte // read buffer of an encoding that is converted
+	held     []byte // what was read and waits for more before it can be converted
 	wide     wideCount
 
 	begun      bool // BOM and XML declaration are behind
@@ -96,7 +97,7 @@ func (s *scanner) reset(src io.Reader, file string, lim *Limits) {
 		s.buf = make([]byte, windowSize)
 	}
 	*s = scanner{
-		file: file, src: src, lim: lim, buf: s.buf, raw: s.raw,
+		file: file, src: src, lim: lim, buf: s.buf, raw: s.raw, held: s.held[:0],
 		open: s.open[:0], names: s.names[:0], attrs: s.attrs[:0], scratch: s.scratch[:0], plain: s.plain[:0], dup: s.dup,
 	}
 }

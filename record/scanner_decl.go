@@ -126,11 +126,8 @@ func (s *scanner) setEncoding(enc encoding) error {
 		copy(grown, s.buf[:s.pos])
 		s.buf = grown
 	}
-	n, err := s.convert(s.buf[s.pos:], rest)
-	s.end = s.pos + n
-	if err != nil {
-		s.srcErr = err
-	}
+	s.end = s.pos
+	_, s.srcErr = s.convert(rest, s.srcErr)
 	return nil
 }
 
@@ -144,44 +141,47 @@ func (s *scanner) read() (int, error) {
 	if s.raw == nil {
 		s.raw = make([]byte, 32<<10)
 	}
-	n, err := s.src.Read(s.raw[:min(len(s.raw), (len(s.buf)-s.end)/2)])
-	n, lie := s.convert(s.buf[s.end:], s.raw[:n])
-	s.end += n
-	if lie != nil {
-		err = lie
-	}
-	return n, err
+	held := copy(s.raw, s.held)
+	n, err := s.src.Read(s.raw[held:min(len(s.raw), (len(s.buf)-s.end)/2)])
+	return s.convert(s.raw[:held+n], err)
 }
 
-// convert writes src as UTF-8 to dst, which has room for twice its length. It
-// returns an error at the first byte that shows the declaration to be a lie:
+// convert puts src as UTF-8 at the end of the window, which has room for twice
+// its length, and returns how many bytes that were. The error is that of the
+// source, or comes from the first byte that shows the declaration to be a lie:
 // anything beyond ASCII in US-ASCII, and in ISO-8859-1 a C1 control character,
 // which real Latin-1 text does not hold and UTF-8 or Windows-1252 text does, or
-// a first run of high bytes that is UTF-8.
-func (s *scanner) convert(dst, src []byte) (int, error) {
-	n := 0
+// a first run of high bytes that is UTF-8. As long as the source goes on, a run
+// that is cut off is held back until the rest of it is there.
+func (s *scanner) convert(src []byte, srcErr error) (int, error) {
+	s.held = s.held[:0]
+	begin := s.end
 	for i, c := range src {
 		if c < utf8.RuneSelf {
-			dst[n] = c
-			n++
+			s.buf[s.end] = c
+			s.end++
 			continue
 		}
 		if s.encoding == asciiEncoding {
-			return n, sourceErrorf(KindXML, hintEncoding, "byte %#02x, in a file that declares US-ASCII", c)
+			return s.end - begin, sourceErrorf(KindXML, hintEncoding, "byte %#02x, in a file that declares US-ASCII", c)
 		}
 		if c < 0xA0 {
-			return n, sourceErrorf(KindXML, hintEncoding, "byte %#02x, a control character, in a file that declares ISO-8859-1: it is another encoding", c)
+			return s.end - begin, sourceErrorf(KindXML, hintEncoding, "byte %#02x, a control character, in a file that declares ISO-8859-1: it is another encoding", c)
 		}
 		if !s.wide.proven {
+			if srcErr == nil && !utf8.FullRune(src[i:]) {
+				s.held = append(s.held, src[i:]...)
+				break
+			}
 			s.wide.proven = true
 			if r, size := utf8.DecodeRune(src[i:]); r != utf8.RuneError && size > 1 {
-				return n, sourceErrorf(KindXML, "remove the encoding from the XML declaration", "UTF-8 text (%q) in a file that declares ISO-8859-1", r)
+				return s.end - begin, sourceErrorf(KindXML, "remove the encoding from the XML declaration", "UTF-8 text (%q) in a file that declares ISO-8859-1", r)
 			}
 		}
-		dst[n], dst[n+1] = 0xC0|c>>6, 0x80|c&0x3F
-		n += 2
+		s.buf[s.end], s.buf[s.end+1] = 0xC0|c>>6, 0x80|c&0x3F
+		s.end += 2
 	}
-	return n, nil
+	return s.end - begin, srcErr
 }
 
 // notUTF8 reports a byte that is no UTF-8.
@@ -199,6 +199,7 @@ func (s *scanner) scanDeclaration() (isToken bool, err error) {
 	if s.have(len(cdata)) && string(s.buf[s.pos:s.pos+len(cdata)]) == cdata {
 		return s.scanCDATA(len(cdata))
 	}
+	s.have(sampleBytes) // the message is the same however the bytes arrive
 	rest := s.buf[s.pos:s.end]
 	if len(rest) < len(cdata) && (strings.HasPrefix(comment, string(rest)) || strings.HasPrefix(cdata, string(rest)) || strings.HasPrefix("<!DOCTYPE", string(rest))) {
 		return false, s.ended()

@@ -141,21 +141,19 @@ func (s *scanner) scanEnd() error {
 		}
 		return s.fail(0, "end tag %q does not match start tag <%s>", bounded(string(s.buf[s.pos:s.pos+end+1])), bounded(string(want)))
 	}
-	if !whole {
-		return s.ended()
-	}
-	c := s.buf[s.pos+n]
-	for isSpace(c) {
-		n++
+	for {
 		if n > s.lim.TokenBytes {
 			return s.limit("tag longer than %d bytes", s.lim.TokenBytes)
 		}
 		if !s.have(n + 1) {
 			return s.ended()
 		}
-		c = s.buf[s.pos+n]
+		if !isSpace(s.buf[s.pos+n]) {
+			break
+		}
+		n++
 	}
-	if c != '>' {
+	if s.buf[s.pos+n] != '>' {
 		return s.fail(n, "end tag of <%s> holds more than its name", bounded(string(want)))
 	}
 	s.pos += n + 1

@@ -76,10 +76,14 @@ func (s *scanner) scanText() (bool, error) {
 	return true, s.checkBetween()
 }
 
-// skipOutside skips white space before or after the root element.
+// skipOutside skips white space before or after the root element. It stops at
+// the limit, even if what stands behind that has been read already.
 func (s *scanner) skipOutside() error {
 	for s.pos < s.end && isSpace(s.buf[s.pos]) {
 		s.pos++
+		if err := s.checkBetween(); err != nil {
+			return err
+		}
 	}
 	if s.pos < s.end && s.buf[s.pos] != '<' {
 		where := "before"
@@ -89,7 +93,7 @@ func (s *scanner) skipOutside() error {
 		s.have(sampleBytes) // the message is the same however the bytes arrive
 		return s.fail(0, "text %s the root element: %q", where, sampleAt(s.buf[:s.end], s.pos))
 	}
-	return s.checkBetween()
+	return nil
 }
 
 // attributeValue checks and decodes the value raw, which stands at distance at.
