@@ -70,6 +70,7 @@ func Suite(t *testing.T, fresh func(*testing.T) store) {
 		{"KnownAmongMany", testKnownAmongMany},
 		{"Status", testStatus},
 		{"FilesStops", testFilesStops},
+		{"Reexport", testReexport},
 		{"Import", testImport},
 		{"ImportRefuses", testImportRefuses},
 		{"Cancelled", testCancelled},
