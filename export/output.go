@@ -109,22 +109,20 @@ func (o *output) sourceList(truncated map[ledgerKey]bool) []Source {
 // ledgerKey is the identity of a content.
 type ledgerKey struct{ device, sum string }
 
-// finish writes the footer, makes the staged file durable, reads it back from
-// the disk and compares.
-func (o *output) finish(x *Exporter, batch batchInfo, truncated map[ledgerKey]bool) error {
+// finish writes the footer with own behind what every output has, makes the
+// staged file durable, reads it back from the disk and compares.
+func (o *output) finish(x *Exporter, own ...columns.KeyValue) error {
 	semantics := "mixed"
 	if len(o.semantics) == 1 {
 		semantics = o.semantics[0]
 	}
 	table := o.part.ds.table
-	err := o.file.Finish(x.o.createdBy(), []columns.KeyValue{
+	err := o.file.Finish(x.o.createdBy(), append([]columns.KeyValue{
 		{Key: metaSchema, Value: table.ID()},
 		{Key: metaColumns, Value: table.columnsJSON()},
 		{Key: metaSemantics, Value: semantics},
 		{Key: metaVersion, Value: x.o.Version},
-		{Key: metaBatch, Value: toJSON(batch)},
-		{Key: metaSources, Value: toJSON(o.sourceList(truncated))},
-	})
+	}, own...))
 	if err == nil {
 		err = o.temp.Sync()
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"acctpull/internal/columns"
 	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
@@ -59,18 +60,23 @@ func (x *Exporter) Run(ctx context.Context, batch ledger.Batch) (res Result, err
 		return Result{}, err
 	}
 	defer func() { err = errors.Join(err, r.abandon()) }()
-	err = r.read()
+	if err := r.readAll(); err != nil {
+		return Result{}, err
+	}
+	return r.publish()
+}
+
+// readAll reads all inputs, a second time if a broken one has rows in an output.
+func (r *run) readAll() error {
+	err := r.read()
 	if errors.Is(err, errSpilled) {
 		if err := r.abandon(); err != nil {
-			return Result{}, err
+			return err
 		}
 		r.careful = true
 		err = r.read()
 	}
-	if err != nil {
-		return Result{}, err
-	}
-	return r.publish()
+	return err
 }
 
 // prepare gives r the store, which the Exporter keeps for its buffers.
@@ -235,23 +241,36 @@ func (r *run) publishAll(parts []*part, res *Result) error {
 // stageAll writes what is buffered and finishes every staged file. Nothing is
 // visible yet.
 func (r *run) stageAll() ([]*part, error) {
-	var parts []*part
+	parts, err := r.flushAll()
+	if err != nil {
+		return nil, err
+	}
 	info := batchInfo{ID: r.batch.ID}
+	for _, p := range parts {
+		info.Outputs = append(info.Outputs, p.outputPath(r.batch.ID))
+	}
+	for _, p := range parts {
+		if err := r.ctx.Err(); err != nil {
+			return nil, err
+		}
+		err := p.out.finish(r.x, columns.KeyValue{Key: metaBatch, Value: toJSON(info)},
+			columns.KeyValue{Key: metaSources, Value: toJSON(p.out.sourceList(r.truncated))})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return parts, nil
+}
+
+// flushAll writes what is buffered and returns the parts that have rows.
+func (r *run) flushAll() ([]*part, error) {
+	var parts []*part
 	for _, p := range r.store.parts() {
 		if err := r.store.flush(p); err != nil {
 			return nil, err
 		}
 		if p.out != nil {
 			parts = append(parts, p)
-			info.Outputs = append(info.Outputs, p.outputPath(r.batch.ID))
-		}
-	}
-	for _, p := range parts {
-		if err := r.ctx.Err(); err != nil {
-			return nil, err
-		}
-		if err := p.out.finish(r.x, info, r.truncated); err != nil {
-			return nil, err
 		}
 	}
 	return parts, nil
