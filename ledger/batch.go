@@ -278,11 +278,12 @@ func (t *transaction) sameOutcome(id string, outputs []Output, rows []line, give
 	}
 	known := make(map[string]Output, len(have))
 	for _, o := range have {
+		o.Expired = time.Time{}
 		known[o.Path] = o
 	}
 	same := len(have) == len(outputs)
 	for _, o := range outputs {
-		o.Batch = id
+		o.Batch, o.Expired = id, time.Time{}
 		same = same && known[o.Path] == o
 	}
 	for _, r := range rows {

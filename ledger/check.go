@@ -114,6 +114,8 @@ func readAll(ctx context.Context, tx *sql.Tx) (*totals, error) {
 		each(scanDevice, drop)(tx.QueryContext(ctx, selectDevices)),
 		each(scanNode, drop)(tx.QueryContext(ctx, selectNodes)),
 		each(scanVisit, drop)(tx.QueryContext(ctx, selectVisits)),
+		each(scanExpiring, drop)(tx.QueryContext(ctx, selectExpiring)),
+		each(scanHold, drop)(tx.QueryContext(ctx, selectHolds)),
 		strays(ctx, tx),
 	)
 }
@@ -126,11 +128,13 @@ func strays(ctx context.Context, tx *sql.Tx) error {
 	const query = `SELECT (SELECT COUNT(*) FROM facts WHERE NOT EXISTS
 			(SELECT 1 FROM pulled WHERE pulled.id = facts.file AND pulled.device = facts.device)),
 		(SELECT COUNT(*) FROM removal WHERE NOT EXISTS
-			(SELECT 1 FROM pulled WHERE pulled.id = removal.file AND pulled.device = removal.device AND state = 2))`
-	var facts, removals int
-	err := tx.QueryRowContext(ctx, query).Scan(&facts, &removals)
-	if err == nil && facts+removals > 0 {
-		err = fmt.Errorf("%w: %d rows of facts and %d of removal belong to no file", ErrDamaged, facts, removals)
+			(SELECT 1 FROM pulled WHERE pulled.id = removal.file AND pulled.device = removal.device AND state = 2)),
+		(SELECT COUNT(*) FROM expiring WHERE NOT EXISTS
+			(SELECT 1 FROM pulled WHERE pulled.id = expiring.file AND pulled.device = expiring.device AND pulled.expired <> 0))`
+	var facts, removals, expiring int
+	err := tx.QueryRowContext(ctx, query).Scan(&facts, &removals, &expiring)
+	if err == nil && facts+removals+expiring > 0 {
+		err = fmt.Errorf("%w: %d rows of facts, %d of removal and %d of expiring belong to no file", ErrDamaged, facts, removals, expiring)
 	}
 	return err
 }

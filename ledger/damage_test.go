@@ -24,11 +24,15 @@ type known struct {
 	counts  []ledger.Count
 	backlog ledger.Backlog
 	open    ledger.Batch
+	holds   []ledger.Hold
 }
 
 // filled makes a closed ledger with files in every state and batches of both
 // kinds, and returns what it knows.
-func filled(t *testing.T, path string, files int) known {
+func filled(t *testing.T, path string, files int) known { return fill(t, path, files, true) }
+
+// fill is filled without what version 3 brought, if expired is false.
+func fill(t *testing.T, path string, files int, expired bool) known {
 	t.Helper()
 	l, err := ledger.Open(t.Context(), path)
 	ok(t, err)
@@ -74,10 +78,29 @@ func filled(t *testing.T, path string, files int) known {
 			must(l.FinishDevice(t.Context(), start, c, []byte(`{"a":1}`), visit(device, start, i)))(t)
 		}
 	}
+	if expired {
+		expireFilled(t, l)
+	}
 	k, err := ask(t, l)
 	ok(t, err)
 	ok(t, l.Close())
 	return k
+}
+
+// expireFilled lets a part of the files and of the outputs expire, under a hold.
+func expireFilled(t *testing.T, l *ledger.Ledger) {
+	t.Helper()
+	h := must(l.AddHold(t.Context(), ledger.Hold{Device: "r2", Service: "7", SAP: "1/1/1:7", From: start, To: start.Add(time.Hour), Reason: "a case", By: "ana", Added: start}))(t)
+	n := 0
+	for k, err := range l.KeptFiles(t.Context(), ledger.KeptFrom{}, start.Add(time.Hour)) {
+		ok(t, err)
+		if n++; n%5 == 0 {
+			must(l.Expire(t.Context(), start, []ledger.Key{k.Key}, []ledger.Hold{h}))(t)
+		}
+	}
+	if o := must(l.Outputs(t.Context(), ""))(t)[0]; len(must(l.ExpireOutputs(t.Context(), start, o.Record, o.Date, []ledger.Hold{h}))(t)) == 0 {
+		t.Error("no output expired")
+	}
 }
 
 // ask collects what the ledger knows.
@@ -98,13 +121,16 @@ func ask(t *testing.T, l *ledger.Ledger) (k known, err error) {
 	if k.backlog, err = l.Backlog(ctx); err != nil {
 		return k, err
 	}
+	if k.holds, err = l.Holds(ctx); err != nil {
+		return k, err
+	}
 	k.open, _, err = l.PlanBatch(ctx, start, "exporter", time.Hour, 0, 0)
 	return k, err
 }
 
 func (k known) equal(o known) bool {
 	return slices.Equal(k.rows, o.rows) && slices.Equal(k.outputs, o.outputs) && slices.Equal(k.counts, o.counts) &&
-		k.backlog == o.backlog && k.open.ID == o.open.ID && slices.Equal(k.open.Inputs, o.open.Inputs)
+		k.backlog == o.backlog && slices.Equal(k.holds, o.holds) && k.open.ID == o.open.ID && slices.Equal(k.open.Inputs, o.open.Inputs)
 }
 
 // examine opens a ledger that may be damaged. It returns what was refused, or
@@ -239,7 +265,7 @@ func TestEveryColumnIsProtected(t *testing.T) {
 	ok(t, err)
 	type column struct{ table, name, kind string }
 	var columns []column
-	for _, table := range []string{"pulled", "batch", "output", "facts", "removal", "device", "visit"} {
+	for _, table := range []string{"pulled", "batch", "output", "facts", "removal", "device", "visit", "expiring", "hold"} {
 		info := must(db.Query(`SELECT name, type FROM pragma_table_info('` + table + `') WHERE name <> 'id' OR '` + table + `' NOT IN ('pulled', 'visit')`))(t)
 		for info.Next() {
 			c := column{table: table}
@@ -249,7 +275,7 @@ func TestEveryColumnIsProtected(t *testing.T) {
 		ok(t, info.Close())
 	}
 	ok(t, db.Close())
-	if len(columns) != 20+10+7+11+4+8+12 {
+	if len(columns) != 21+10+8+11+4+8+12+6+13 {
 		t.Errorf("%d columns", len(columns))
 	}
 	for _, c := range columns {

@@ -27,6 +27,10 @@ var (
 	ErrUnknownFile = errors.New("the ledger does not know the file")
 	// ErrUnknownBatch: there is no such batch.
 	ErrUnknownBatch = errors.New("unknown batch")
+	// ErrHeld: a hold was added that the caller has not seen.
+	ErrHeld = errors.New("a hold was added meanwhile")
+	// ErrUnknownHold: there is no such hold in force.
+	ErrUnknownHold = errors.New("there is no such hold in force")
 	// ErrConflict: the call contradicts what the ledger already holds.
 	ErrConflict = errors.New("the call contradicts the ledger")
 )

@@ -89,7 +89,18 @@ func (t *transaction) addKnown(r Row) error {
 		return about(r.Key, fmt.Errorf("%w: an index has an entry without a row", ErrDamaged))
 	case first.Key != r.Key:
 		r.State, r.AliasOf, r.Reason = first.State, first.Name, first.Reason
-		_, err = t.insert(r)
+		if first.Expired.IsZero() {
+			_, err = t.insert(r)
+			break
+		}
+		r.Expired = r.First
+		if ok, err = t.insert(r); !ok || err != nil {
+			return err
+		}
+		var x line
+		if x, _, err = t.row(r.Key); err == nil {
+			_, err = t.expiring(r.First, x)
+		}
 	case first.State == Stored && first.Stored != r.Stored:
 		first.Stored = r.Stored
 		err = t.saveStored(first)

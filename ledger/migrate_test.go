@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"acctpull/ledger"
 )
@@ -88,8 +89,9 @@ func version1(t *testing.T, from, path string) {
 		run(s)
 	}
 	run(`ATTACH $1 AS new`, from)
-	run(`INSERT INTO pulled SELECT * FROM new.pulled`)
-	run(`INSERT INTO output SELECT * FROM new.output`)
+	run(`INSERT INTO pulled SELECT id, device, path, name, size, mtime, stamp, state, sha256, stored, alias_of, batch, records,
+		reason, owner, lease_until, attempt, not_before, first_seen, changed, crc FROM new.pulled`)
+	run(`INSERT INTO output SELECT path, batch, sha256, row_count, record, date, crc FROM new.output`)
 	rows := must(db.Query(`SELECT id, planned, finished, inputs, row_count FROM new.batch`))(t)
 	type head struct {
 		id                string
@@ -114,7 +116,7 @@ func version1(t *testing.T, from, path string) {
 func TestFromVersion1(t *testing.T) {
 	dir := t.TempDir()
 	now, old := filepath.Join(dir, "now.db"), filepath.Join(dir, "old.db")
-	want := filled(t, now, 40)
+	want := fill(t, now, 40, false)
 	version1(t, now, old)
 	l := mustOpen(t, old)
 	got := must(ask(t, l))(t)
@@ -133,7 +135,7 @@ func TestFromVersion1(t *testing.T) {
 func TestFromVersion1Damaged(t *testing.T) {
 	dir := t.TempDir()
 	now := filepath.Join(dir, "now.db")
-	filled(t, now, 20)
+	fill(t, now, 20, false)
 	for i, damage := range []string{
 		`UPDATE batch SET inputs = inputs + 1`, `UPDATE pulled SET stored = 'x' WHERE id = 1`, `DROP INDEX pulled_batch`,
 		`DELETE FROM batch WHERE finished = 0`, `UPDATE schema_version SET version = 2`,
@@ -147,4 +149,39 @@ func TestFromVersion1Damaged(t *testing.T) {
 			t.Errorf("%s: %v", damage, err)
 		}
 	}
+}
+
+// backTo2 takes from a ledger what version 3 added.
+var backTo2 = []string{
+	`DROP INDEX pulled_kept`, `DROP INDEX output_kept`, `DROP TABLE expiring`, `DROP TABLE hold`,
+	`ALTER TABLE pulled DROP COLUMN expired`, `ALTER TABLE output DROP COLUMN expired`, `UPDATE schema_version SET version = 2`,
+}
+
+// TestFromVersion2: a ledger of the second version answers as before, and does
+// what the third one does.
+func TestFromVersion2(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger.db")
+	want := fill(t, path, 40, false)
+	for _, s := range backTo2 {
+		exec1(t, path, s)
+	}
+	l := mustOpen(t, path)
+	if got := must(ask(t, l))(t); !got.equal(want) {
+		t.Error("the ledger gives other answers than before")
+	}
+	expireSome(t, l)
+}
+
+// expireSome lets what can expire expire.
+func expireSome(t *testing.T, l *ledger.Ledger) {
+	t.Helper()
+	h := must(l.AddHold(t.Context(), ledger.Hold{Device: "r1", Reason: "a case", By: "ana", Added: start}))(t)
+	for k, err := range l.KeptFiles(t.Context(), ledger.KeptFrom{}, start.Add(time.Hour)) {
+		ok(t, err)
+		must(l.Expire(t.Context(), start, []ledger.Key{k.Key}, []ledger.Hold{h}))(t)
+	}
+	for _, o := range must(l.Outputs(t.Context(), ""))(t) {
+		must(l.ExpireOutputs(t.Context(), start, o.Record, o.Date, []ledger.Hold{h}))(t)
+	}
+	ok(t, l.Check(t.Context()))
 }

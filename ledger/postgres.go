@@ -120,8 +120,8 @@ func postgresText(statement string) string {
 const countTables = `SELECT COUNT(*), COUNT(*) FILTER (WHERE relname IN ('schema_version', 'batch')) FROM pg_class
 	WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')`
 
-// migratePostgres makes the tables in an empty schema and refuses any other that
-// is not ours. Processes that begin together wait for each other.
+// migratePostgres makes the tables in an empty schema, brings those of an older
+// version to ours, and refuses any other. Processes that begin together wait for each other.
 func (l *Ledger) migratePostgres(ctx context.Context) error {
 	tx, err := l.w.BeginTx(ctx, nil)
 	if err != nil {
@@ -184,17 +184,20 @@ func migratePostgresIn(ctx context.Context, tx *sql.Tx) (made bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if version != schemaVersion { // 1 was never written to PostgreSQL
+	if version == 1 { // it was never written to PostgreSQL
 		return false, fmt.Errorf("%w: schema version %d does not exist", ErrDamaged, version)
 	}
-	return false, sameObjects(ctx, tx)
+	if err := sameObjects(ctx, tx, version); err != nil || version == schemaVersion {
+		return false, err
+	}
+	return true, from2(ctx, tx, postgresText)
 }
 
 var objectName = regexp.MustCompile(`^CREATE (?:UNIQUE )?(?:TABLE|INDEX) (\w+)`)
 
 // sameObjects proves that every table and index is there. That the columns are,
 // the prepared statements show.
-func sameObjects(ctx context.Context, tx *sql.Tx) error {
+func sameObjects(ctx context.Context, tx *sql.Tx, version int) error {
 	have, err := collect(func(s scanner) (name string, err error) {
 		return name, s.Scan(&name)
 	})(tx.QueryContext(ctx, `SELECT relname FROM pg_class c LEFT JOIN pg_index i ON i.indexrelid = c.oid
@@ -202,7 +205,7 @@ func sameObjects(ctx context.Context, tx *sql.Tx) error {
 	if err != nil {
 		return err
 	}
-	for _, s := range schema(schemaVersion) {
+	for _, s := range schema(version) {
 		if name := objectName.FindStringSubmatch(s)[1]; !slices.Contains(have, name) {
 			return fmt.Errorf("%w: it has no table or valid index %s", ErrDamaged, name)
 		}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +28,7 @@ func TestPostgres(t *testing.T) {
 		Suite(t, func(t *testing.T) store {
 			// New tables for every test would take most of the time.
 			s.Exec(at, `DO $$ BEGIN DELETE FROM pulled; DELETE FROM batch; DELETE FROM output; DELETE FROM facts;
-				DELETE FROM removal; DELETE FROM device; DELETE FROM node; DELETE FROM visit; END $$`)
+				DELETE FROM removal; DELETE FROM device; DELETE FROM node; DELETE FROM visit; DELETE FROM expiring; DELETE FROM hold; END $$`)
 			return func() *ledger.Ledger { return mustOpen(t, at) }
 		})
 	})
@@ -37,6 +38,7 @@ func TestPostgres(t *testing.T) {
 	}{
 		{"OpenAtOnce", pgOpenAtOnce},
 		{"Refuses", pgRefuses},
+		{"FromVersion2", pgFromVersion2},
 		{"Secret", pgSecret},
 		{"Damage", pgDamage},
 		{"Crash", pgCrash},
@@ -67,13 +69,47 @@ func pgOpenAtOnce(t *testing.T, s *pgserver.Server) {
 	}
 }
 
+// pgFromVersion2: processes that start together bring the tables to our version
+// once, and what was in them stays.
+func pgFromVersion2(t *testing.T, s *pgserver.Server) {
+	at := s.Database()
+	l := must(ledger.Open(t.Context(), at))(t)
+	put(t, l, "r1", map[string]string{"a": "1", "b": "2"})
+	b := plan(t, l, 0, 0)
+	outputs, results := outcome(b)
+	ok(t, l.FinishBatch(t.Context(), start, b.BatchClaim, outputs, results))
+	want := rows(t, l)
+	ok(t, l.Close())
+	for _, statement := range backTo2 {
+		s.Exec(at, statement)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			l, err := ledger.Open(t.Context(), at)
+			if err == nil {
+				err = l.Close()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	l = mustOpen(t, at)
+	if got := rows(t, l); !slices.Equal(got, want) {
+		t.Errorf("rows %+v, were %+v", got, want)
+	}
+	expireSome(t, l)
+}
+
 func pgRefuses(t *testing.T, s *pgserver.Server) {
 	for _, c := range []struct {
 		damage, text string
 		want         error
 		fatal        bool
 	}{
-		{`UPDATE schema_version SET version = 3`, "schema version 3", ledger.ErrNewer, false},
+		{`UPDATE schema_version SET version = 4`, "schema version 4", ledger.ErrNewer, false},
 		{`UPDATE schema_version SET version = 1`, "does not exist", ledger.ErrDamaged, true},
 		{`DELETE FROM schema_version`, "no schema version", ledger.ErrDamaged, true},
 		{`DROP INDEX pulled_content`, "pulled_content", ledger.ErrDamaged, true},

@@ -218,8 +218,16 @@ func (t *transaction) become(now time.Time, r *line, sha256, stored string) erro
 	if ok {
 		r.State, r.AliasOf, r.Reason = first.State, first.Name, first.Reason
 	}
+	again := ok && !first.Expired.IsZero()
+	if again { // its time is over, whatever it is called now
+		r.Expired = round(now)
+	}
 	r.Owner, r.Lease, r.NotBefore, r.Changed = "", time.Time{}, time.Time{}, round(now)
-	return t.saveStored(*r)
+	if err := t.saveStored(*r); err != nil || !again {
+		return err
+	}
+	_, err = t.expiring(now, *r)
+	return err
 }
 
 // Quarantine records that the file of a claim cannot be trusted. stored is

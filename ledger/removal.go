@@ -66,7 +66,8 @@ func scanRemoved(s scanner) (Removal, error) {
 
 // Removable returns those of the listed keys that may be removed from their
 // device: they are Exported, so that archive and dataset have them durably, and
-// have not been removed yet. A key that the ledger does not know is left out.
+// have not been removed yet. One that has expired here stays: there is no copy to
+// prove it by. A key that the ledger does not know is left out.
 func (l *Ledger) Removable(ctx context.Context, listed []Key) ([]Row, error) {
 	const op = "read"
 	rows, err := l.known(ctx, listed)
@@ -77,7 +78,7 @@ func (l *Ledger) Removable(ctx context.Context, listed []Key) ([]Row, error) {
 	seen := map[Key]bool{}
 	for _, k := range listed {
 		r, ok := rows[k]
-		if !ok || seen[k] || r.State != Exported {
+		if !ok || seen[k] || r.State != Exported || !r.Expired.IsZero() {
 			continue
 		}
 		seen[k] = true

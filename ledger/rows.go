@@ -15,7 +15,7 @@ import (
 // selectRows reads rows in the order of scanRow.
 const (
 	rowColumns = `pulled.id, pulled.device, path, name, size, mtime, stamp, state, sha256, stored, alias_of, batch,
-	records, reason, owner, lease_until, attempt, not_before, first_seen, changed, pulled.crc`
+	records, reason, owner, lease_until, attempt, not_before, first_seen, changed, pulled.expired, pulled.crc`
 	selectRows = `SELECT ` + rowColumns + ` FROM pulled `
 )
 
@@ -47,8 +47,8 @@ const (
 	selectContent = selectRows +
 		`WHERE device = $1 AND sha256 = $2 AND sha256 <> '' AND alias_of = ''`
 	insertRow = `INSERT INTO pulled (device, path, name, size, mtime, stamp, state, sha256, stored, alias_of, batch,
-	records, reason, owner, lease_until, attempt, not_before, first_seen, changed, crc)
-	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+	records, reason, owner, lease_until, attempt, not_before, first_seen, changed, expired, crc)
+	VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
 	ON CONFLICT DO NOTHING`
 
 	// updateLease writes what a claim or a release changes; no index has it.
@@ -57,7 +57,7 @@ const (
 
 	// updateStored writes the outcome of a claim; the attempt is the fence.
 	updateStored = `UPDATE pulled SET state = $1, sha256 = $2, stored = $3, alias_of = $4, reason = $5,
-	owner = $6, lease_until = $7, not_before = $8, changed = $9, crc = $10 WHERE id = $11 AND attempt = $12`
+	owner = $6, lease_until = $7, not_before = $8, changed = $9, expired = $10, crc = $11 WHERE id = $12 AND attempt = $13`
 
 	// updateBatch puts a row that is in no batch into one.
 	updateBatch = `UPDATE pulled SET batch = $1, crc = $2 WHERE id = $3 AND batch = ''`
@@ -90,17 +90,18 @@ func scanRow(s scanner) (line, error) {
 }
 
 // rowNumbers are the columns of a row that are not stored as they are used.
-type rowNumbers struct{ lease, notBefore, first, changed, crc int64 }
+type rowNumbers struct{ lease, notBefore, first, changed, expired, crc int64 }
 
 // targets are where Scan puts rowColumns.
 func (n *rowNumbers) targets(r *line) []any {
 	return []any{&r.id, &r.Device, &r.Path, &r.Name, &r.Size, &r.MTime, &r.mark, &r.State, &r.SHA256, &r.Stored, &r.AliasOf, &r.Batch,
-		&r.Records, &r.Reason, &r.Owner, &n.lease, &r.Attempt, &n.notBefore, &n.first, &n.changed, &n.crc}
+		&r.Records, &r.Reason, &r.Owner, &n.lease, &r.Attempt, &n.notBefore, &n.first, &n.changed, &n.expired, &n.crc}
 }
 
 // finish completes a row that was scanned and checks its checksum.
 func (n *rowNumbers) finish(r *line) error {
 	r.Lease, r.NotBefore, r.First, r.Changed = fromMilli(n.lease), fromMilli(n.notBefore), fromMilli(n.first), fromMilli(n.changed)
+	r.Expired = fromMilli(n.expired)
 	if n.crc != r.crc() || r.mark != stamp(r.Name) {
 		return about(r.Key, fmt.Errorf("%w: a row of the table pulled has a wrong checksum", ErrDamaged))
 	}
@@ -114,6 +115,7 @@ func (r *Row) crc() int64 {
 	c.text(r.Device, r.Path, r.Name, r.SHA256, r.Stored, r.AliasOf, r.Batch, r.Reason, r.Owner)
 	c.number(r.Size, r.MTime, int64(r.State), r.Records, toMilli(r.Lease), int64(r.Attempt),
 		toMilli(r.NotBefore), toMilli(r.First), toMilli(r.Changed))
+	c.expiry(r.Expired)
 	return c.sum()
 }
 
@@ -130,6 +132,14 @@ func (c *checksum) text(ss ...string) {
 func (c *checksum) number(ns ...int64) {
 	for _, n := range ns {
 		c.b = binary.LittleEndian.AppendUint64(c.b, uint64(n))
+	}
+}
+
+// expiry adds the column that version 3 added, unless it is 0: rows that were
+// written before keep their checksum.
+func (c *checksum) expiry(at time.Time) {
+	if !at.IsZero() {
+		c.number(toMilli(at))
 	}
 }
 
@@ -213,7 +223,7 @@ func asRows(asked func(line) bool) func(*sql.Rows, error) ([]line, error) {
 func (t *transaction) insert(r Row) (ok bool, err error) {
 	return one(t.exec(insertRow, r.Device, r.Path, r.Name, r.Size, r.MTime, stamp(r.Name),
 		int(r.State), r.SHA256, r.Stored, r.AliasOf, r.Batch, r.Records, r.Reason, r.Owner, toMilli(r.Lease), r.Attempt,
-		toMilli(r.NotBefore), toMilli(r.First), toMilli(r.Changed), r.crc()))
+		toMilli(r.NotBefore), toMilli(r.First), toMilli(r.Changed), toMilli(r.Expired), r.crc()))
 }
 
 // saveLease writes owner, lease, attempt, reason and back-off of a row that had
@@ -227,7 +237,7 @@ func (t *transaction) saveLease(r line, attempt int) error {
 func (t *transaction) saveStored(r line) error {
 	return fenced(r)(one(t.exec(updateStored,
 		int(r.State), r.SHA256, r.Stored, r.AliasOf, r.Reason, r.Owner, toMilli(r.Lease), toMilli(r.NotBefore),
-		toMilli(r.Changed), r.crc(), r.id, r.Attempt)))
+		toMilli(r.Changed), toMilli(r.Expired), r.crc(), r.id, r.Attempt)))
 }
 
 // saveSettled writes the outcome of a batch.

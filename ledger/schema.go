@@ -6,16 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // schemaVersion is the version of the tables below.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // The tables. docs/formats/ledger.md explains every column. STRICT lets SQLite's
 // checks find values whose type was changed by damage. Times are Unix
 // milliseconds UTC, except mtime (seconds, from the listing).
 //
-// kept is what version 1 and 2 have in common.
+// kept is what all versions have in common; version 3 adds columns to two of these
+// tables.
 var kept = [...]string{
 	`CREATE TABLE schema_version (version INTEGER NOT NULL) STRICT`,
 	`CREATE TABLE pulled (
@@ -141,12 +143,59 @@ var added2 = [...]string{
 	`CREATE INDEX visit_time ON visit (device, ended)`,
 }
 
+// columns3 are the columns that version 3 adds: the tables that get them, and the
+// statements that add them to those of version 2. SQLite writes the new column
+// into the text of the table, in front of the bracket at its end.
+var columns3 = [...]string{
+	`ALTER TABLE pulled ADD COLUMN expired INTEGER NOT NULL DEFAULT 0`,
+	`ALTER TABLE output ADD COLUMN expired INTEGER NOT NULL DEFAULT 0`,
+}
+
+// added3 is what version 3 adds besides.
+var added3 = [...]string{
+	`CREATE INDEX pulled_kept ON pulled (first_seen, id) WHERE state = 2 AND expired = 0`,
+	`CREATE INDEX output_kept ON output (record, date) WHERE expired = 0`,
+	`CREATE TABLE expiring (
+		file INTEGER NOT NULL PRIMARY KEY,
+		device TEXT NOT NULL,
+		stored TEXT NOT NULL,
+		sha256 TEXT NOT NULL,
+		since INTEGER NOT NULL,
+		crc INTEGER NOT NULL) STRICT`,
+	`CREATE INDEX expiring_since ON expiring (since)`,
+	`CREATE TABLE hold (
+		id INTEGER NOT NULL PRIMARY KEY,
+		device TEXT NOT NULL,
+		service TEXT NOT NULL,
+		sap TEXT NOT NULL,
+		from_ms INTEGER NOT NULL,
+		to_ms INTEGER NOT NULL,
+		reason TEXT NOT NULL,
+		added INTEGER NOT NULL,
+		added_by TEXT NOT NULL,
+		released INTEGER NOT NULL,
+		released_by TEXT NOT NULL,
+		release_reason TEXT NOT NULL,
+		crc INTEGER NOT NULL) STRICT`,
+}
+
 // schema makes the tables of the version in an empty database.
 func schema(version int) []string {
-	if version == 1 {
+	switch version {
+	case 1:
 		return slices.Concat(kept[:], batches1[:])
+	case 2:
+		return slices.Concat(kept[:], added2[:])
 	}
-	return slices.Concat(kept[:], added2[:])
+	tables := slices.Clone(kept[:])
+	for i, s := range tables {
+		for _, table := range []string{"pulled", "output"} {
+			if strings.HasPrefix(s, "CREATE TABLE "+table+" ") {
+				tables[i] = strings.TrimSuffix(s, ") STRICT") + ", expired INTEGER NOT NULL DEFAULT 0) STRICT"
+			}
+		}
+	}
+	return slices.Concat(tables, added2[:], added3[:])
 }
 
 // countObjects counts what a database has, and those two of its tables that no
@@ -198,7 +247,12 @@ func migrateIn(ctx context.Context, tx *sql.Tx) (before int, err error) {
 	if err := sameSchema(ctx, tx, version); err != nil || version == schemaVersion {
 		return version, err
 	}
-	return version, from1(ctx, tx)
+	if version == 1 {
+		if err := from1(ctx, tx); err != nil {
+			return version, err
+		}
+	}
+	return version, from2(ctx, tx, func(s string) string { return s })
 }
 
 // readVersion reads the version of a database that has tables, and refuses one
@@ -259,7 +313,20 @@ func from1(ctx context.Context, tx *sql.Tx) error {
 			return err
 		}
 	}
-	_, err = tx.ExecContext(ctx, `UPDATE schema_version SET version = $1`, schemaVersion)
+	return nil
+}
+
+// from2 makes version 3 of version 2: two tables get a column, everything else is
+// new. No row is written. text is what the engine makes of a statement.
+func from2(ctx context.Context, tx *sql.Tx, text func(string) string) error {
+	var statements []string
+	for _, s := range slices.Concat(columns3[:], added3[:]) {
+		statements = append(statements, text(s))
+	}
+	if err := execAll(ctx, tx, statements); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE schema_version SET version = $1`, schemaVersion)
 	return err
 }
 

@@ -48,7 +48,7 @@ func TestOpenRefuses(t *testing.T) {
 	exec1(t, foreign, `CREATE TABLE recipes (name TEXT)`)
 	newer := filepath.Join(dir, "newer.db")
 	mustClose(t, newer)
-	exec1(t, newer, `UPDATE schema_version SET version = 3`)
+	exec1(t, newer, `UPDATE schema_version SET version = 4`)
 	older := filepath.Join(dir, "older.db")
 	mustClose(t, older)
 	exec1(t, older, `UPDATE schema_version SET version = 0`)
@@ -68,7 +68,7 @@ func TestOpenRefuses(t *testing.T) {
 		fatal      bool
 	}{
 		{foreign, ledger.ErrForeign, "another program", "path of a ledger", false},
-		{newer, ledger.ErrNewer, "schema version 3", "version of acctpull", false},
+		{newer, ledger.ErrNewer, "schema version 4", "version of acctpull", false},
 		{older, ledger.ErrDamaged, "version 0 does not exist", "restore a copy or rebuild", true},
 		{unversioned, ledger.ErrDamaged, "no schema version", "restore a copy or rebuild", true},
 		{text, ledger.ErrDamaged, "does not begin as", "restore a copy or rebuild", true},

@@ -24,6 +24,7 @@ func workTexts(e engine) []string {
 		selectBatches + unfinished + e.skipLocked, selectOutputs + `WHERE batch = $1`, saveFacts, saveRemoval,
 		selectDevices + deviceByName + e.forUpdate, selectDevices + devicesOf + e.forUpdate, updateDevice, heldAtSite, lastVersion,
 		selectVisits + lastVisit + e.forUpdate, updateVisit, insertVisit, upsertNode,
+		updateExpired, insertExpiring, selectExpiring + expiringSince + e.skipLocked, deleteExpiring, selectHolds,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // This file reads and writes the tables batch and output.
@@ -22,7 +23,7 @@ const (
 	updateBatchHead = `UPDATE batch SET planned = $2, finished = $3, inputs = $4, released = $5, row_count = $6,
 		owner = $7, lease_until = $8, attempt = $9, crc = $10 WHERE id = $1`
 
-	selectOutputs = `SELECT batch, path, sha256, row_count, record, date, crc FROM output `
+	selectOutputs = `SELECT batch, path, sha256, row_count, record, date, expired, crc FROM output `
 )
 
 // batchHead is one row of batch. Times are Unix milliseconds; finished is 0
@@ -83,19 +84,22 @@ func (o Output) crc() int64 {
 	var c checksum
 	c.text(o.Batch, o.Path, o.SHA256, o.Record, o.Date)
 	c.number(o.Rows)
+	c.expiry(o.Expired)
 	return c.sum()
 }
 
 func scanOutput(s scanner) (Output, error) {
 	var o Output
-	var crc int64
-	if err := s.Scan(&o.Batch, &o.Path, &o.SHA256, &o.Rows, &o.Record, &o.Date, &crc); err != nil {
+	var expired, crc int64
+	if err := s.Scan(&o.Batch, &o.Path, &o.SHA256, &o.Rows, &o.Record, &o.Date, &expired, &crc); err != nil {
 		return o, err
 	}
+	o.Expired = fromMilli(expired)
 	return o, whole("output", crc, o.crc())
 }
 
 func (t *transaction) insertOutput(o Output) error {
+	o.Expired = time.Time{}
 	ok, err := one(t.exec(`INSERT INTO output (path, batch, sha256, row_count, record, date, crc)
 		VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (path) DO NOTHING`,
 		o.Path, o.Batch, o.SHA256, o.Rows, o.Record, o.Date, o.crc()))

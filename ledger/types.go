@@ -83,6 +83,9 @@ type Row struct {
 	NotBefore time.Time
 	// First is when the row was made, Changed when its state last changed.
 	First, Changed time.Time
+	// Expired is when retention decided that the bytes of an Exported file go;
+	// zero while they are kept. What the row says of the file stays true.
+	Expired time.Time
 	// Facts is what the file says about itself. Only FileFacts sets it, and
 	// only Import takes it; nil means that nothing is known.
 	Facts *Facts
@@ -169,6 +172,9 @@ type Output struct {
 	Rows   int64
 	Record string // record name
 	Date   string // partition date, YYYY-MM-DD
+	// Expired is when retention decided that the rows go; zero while they are
+	// kept. FinishBatch and Import ignore it.
+	Expired time.Time
 }
 
 // InputResult is what became of one input of a batch.
