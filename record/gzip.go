@@ -69,6 +69,9 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 		return 0, g.err
 	}
 	n, err := g.read(p)
+	if left := g.lim.XMLBytes - g.out; int64(n) > left {
+		n, err = int(left), sourceErrorf(KindLimit, "", "more than %d bytes decompressed", g.lim.XMLBytes)
+	}
 	g.out += int64(n)
 	if err == nil {
 		err = g.check()
@@ -77,11 +80,8 @@ func (g *gzipReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// check looks at the limits of the decompressed side.
+// check looks for more than a real file shrinks.
 func (g *gzipReader) check() error {
-	if g.out > g.lim.XMLBytes {
-		return sourceErrorf(KindLimit, "", "more than %d bytes decompressed", g.lim.XMLBytes)
-	}
 	if used := g.consumed(); g.out > g.lim.RatioAfter && g.out/max(used, 1) >= g.lim.Ratio {
 		return sourceErrorf(KindLimit, "an accounting file shrinks 8 to 12 times; this looks like a decompression bomb",
 			"%d bytes decompress to %d, more than %d:1", used, g.out, g.lim.Ratio)
@@ -221,7 +221,7 @@ func (g *gzipReader) explain(err error) error {
 	return &sourceError{kind: KindIO, err: err}
 }
 
-// meteredReader counts the bytes of src and ends at a limit.
+// meteredReader counts the bytes of src and ends exactly at a limit.
 type meteredReader struct {
 	src   io.Reader
 	n     int64
@@ -230,9 +230,9 @@ type meteredReader struct {
 
 func (m *meteredReader) Read(p []byte) (int, error) {
 	n, err := m.src.Read(p)
-	m.n += int64(n)
-	if m.n > m.limit {
-		return n, sourceErrorf(KindLimit, "", "the compressed file is longer than %d bytes", m.limit)
+	if left := m.limit - m.n; int64(n) > left {
+		n, err = int(left), sourceErrorf(KindLimit, "", "the file is longer than %d bytes", m.limit)
 	}
+	m.n += int64(n)
 	return n, err
 }

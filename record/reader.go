@@ -19,8 +19,8 @@ type ReaderOptions struct {
 	Limits    Limits
 	// Salvage makes a file that was cut off yield all records that are
 	// complete in it before the FileError, whose Truncated is then true. It
-	// does not make damaged data acceptable. Without it the error comes as soon
-	// as it is known.
+	// does not make damaged data acceptable. Without it an error of the gzip
+	// data comes as soon as it is known.
 	Salvage bool
 
 	slow bool // without the fast path; tests compare the two
@@ -289,7 +289,7 @@ func (r *Reader) count(rec *Record) {
 // next advances to the next record.
 func (r *Reader) next(rec *Record) error {
 	for {
-		if !r.o.Salvage && r.s.srcErr != nil && r.s.srcErr != io.EOF {
+		if r.doomed() {
 			return r.s.ended()
 		}
 		if r.fast.try(r, rec) {
@@ -321,6 +321,12 @@ func (r *Reader) next(rec *Record) error {
 			return err
 		}
 	}
+}
+
+// doomed tells that the gzip data are bad further on, so that nothing of the file
+// can be used, whatever its XML is like. Of plain XML the first fault is told.
+func (r *Reader) doomed() bool {
+	return r.zipped && !r.o.Salvage && r.s.srcErr != nil && r.s.srcErr != io.EOF
 }
 
 // finish decides whether a file that ended cleanly was an accounting file.

@@ -2,7 +2,6 @@ package record
 
 import (
 	"encoding/binary"
-	"io"
 	"time"
 )
 
@@ -43,6 +42,7 @@ type spot struct {
 // pattern is one learned form of a row.
 type pattern struct {
 	spot    int // index into fastPath.spots
+	depth   int // open elements around the row; with more of them it might be too deep
 	b       *binding
 	head    uint64 // its first bytes, up to 8
 	mask    uint64 // which of the 8
@@ -227,7 +227,7 @@ func (p *fastPath) try(r *Reader, rec *Record) bool {
 	const spare = 4096 // most rows are shorter
 	if s.end-s.pos < spare && s.srcErr == nil {
 		s.more()
-		if !r.o.Salvage && s.srcErr != nil && s.srcErr != io.EOF {
+		if r.doomed() {
 			return false
 		}
 	}
@@ -235,7 +235,7 @@ func (p *fastPath) try(r *Reader, rec *Record) bool {
 	at := s.pos
 	for most := at + 256; at < len(b) && at < most && isSpace(b[at]); at++ {
 	}
-	if at+1 >= len(b) || b[at] != '<' || b[at+1] == '/' {
+	if at+1 >= len(b) || b[at] != '<' || b[at+1] == '/' || s.base+int64(at)-s.lastTag > int64(s.lim.TokenBytes) {
 		return false
 	}
 	if guess := p.guess(); guess != nil && guess.match(r, rec, f, b, at) {
@@ -289,7 +289,7 @@ func (p *fastPath) search(r *Reader, rec *Record, f *frame, b []byte, at int) bo
 
 // match reads the row that begins at b[at] into rec if it follows the pattern.
 func (t *pattern) match(r *Reader, rec *Record, f *frame, b []byte, at int) bool {
-	if !t.ops[0].before.at(b, at) || t.spot != r.fast.spotIn(r, f) {
+	if !t.ops[0].before.at(b, at) || t.spot != r.fast.spotIn(r, f) || len(r.frames) > t.depth {
 		return false
 	}
 	n := len(t.b.set.Fields)
@@ -304,6 +304,10 @@ func (t *pattern) match(r *Reader, rec *Record, f *frame, b []byte, at int) bool
 	if !ok || !t.tail.at(b, end) {
 		return false
 	}
+	end += len(t.tail.text)
+	if end-at > min(r.lim.TextBytes, r.lim.TokenBytes) { // a value or a tag of it may be too long
+		return false
+	}
 	for i := range t.unknown {
 		u := &t.unknown[i]
 		text := u.text
@@ -312,7 +316,6 @@ func (t *pattern) match(r *Reader, rec *Record, f *frame, b []byte, at int) bool
 		}
 		rec.Unknown = append(rec.Unknown, Pair{u.w.name, text})
 	}
-	end += len(t.tail.text)
 	rec.Set, rec.Sub = t.b.set, t.b.sub
 	rec.Offset = r.s.offset(at)
 	if rec.Policy = f.at.policy; t.own&ctxPolicy.bit() != 0 {

@@ -70,16 +70,26 @@ func seeds(tb testing.TB) [][]byte {
 	return out
 }
 
+// tightLimits are limits that small documents reach.
+var tightLimits = record.Limits{XMLBytes: 4000, Depth: 10, Attributes: 12, NameBytes: 40, TextBytes: 400, TokenBytes: 1000, Records: 9}
+
 // FuzzReader: the fast path and the full one, and any size of pieces, give the
 // same records, errors and statistics; and so does a Reader that has read
 // another file before.
 func FuzzReader(f *testing.F) {
 	for _, x := range seeds(f) {
-		f.Add(x)
+		f.Add(x, false)
+		f.Add(x, true)
 	}
-	o := record.ReaderOptions{Limits: record.Limits{XMLBytes: 1 << 20, Records: 1000}}
+	var o record.ReaderOptions
 	fast, slow := record.NewReader(o), record.NewReader(o.WithoutFastPath())
-	f.Fuzz(func(t *testing.T, x []byte) {
+	f.Fuzz(func(t *testing.T, x []byte, tight bool) {
+		lim := record.Limits{XMLBytes: 1 << 20, Records: 1000}
+		if tight {
+			lim = tightLimits
+		}
+		slow.Refit(1024, lim)
+		fast.Refit(1024, lim)
 		slow.ResetXML(bytes.NewReader(x), "f.xml")
 		want := outcome(slow)
 		for round, src := range []*bytes.Reader{bytes.NewReader(x), bytes.NewReader(x)} {
@@ -88,6 +98,7 @@ func FuzzReader(f *testing.F) {
 				t.Fatalf("round %d:\n got %s\nwant %s", round, got, want)
 			}
 		}
+		fast.Refit(64, lim)
 		fast.ResetXML(iotest.HalfReader(bytes.NewReader(x)), "f.xml")
 		if got := outcome(fast); got != want {
 			t.Fatalf("in pieces:\n got %s\nwant %s", got, want)

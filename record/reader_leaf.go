@@ -10,7 +10,7 @@ func (r *Reader) leaf() (bool, error) {
 	}
 	b := s.buf[s.pos:s.end]
 	local, from, to := plainLeaf(b)
-	if from == 0 || from-2 > s.lim.NameBytes || to-from > s.lim.TextBytes {
+	if from == 0 || from-2 > s.lim.NameBytes || to-from > s.lim.TextBytes || to > s.lim.TokenBytes {
 		return false, nil
 	}
 	w := r.v.lookup(b[local : from-1])

@@ -23,7 +23,7 @@ func (p *fastPath) learn(r *Reader, f *frame, own []field, b *binding) {
 	if f.rows || f.start < s.base || len(r.frames) < 2 {
 		return
 	}
-	t := &pattern{b: b, own: f.own, policy: f.at.policy}
+	t := &pattern{depth: len(r.frames) - 1, b: b, own: f.own, policy: f.at.policy}
 	spans, ok := t.spans(r, own)
 	if !ok {
 		return

@@ -131,17 +131,12 @@ func (s *scanner) more() bool {
 	return false
 }
 
-// makeRoom drops what is behind pos, except the beginnings of open elements
-// that are near enough to be shown in an error; if that is not enough the
-// window grows. Token limits bound its size.
+// makeRoom drops what is behind pos, except what an error may show of open
+// elements; if that is not enough the window grows. Token limits bound its size.
 func (s *scanner) makeRoom() {
 	hold := s.pos
-	for i := len(s.open) - 1; i >= 0; i-- {
-		at := int(s.open[i].start - s.base)
-		if at < 0 || s.pos-at > rawKept {
-			break
-		}
-		hold = at
+	if len(s.open) > 0 {
+		hold = max(int(s.open[0].start-s.base), s.pos-rawKept, 0)
 	}
 	if len(s.buf)-(s.end-hold) < len(s.buf)/4 {
 		grown := make([]byte, 2*len(s.buf))
