@@ -50,7 +50,7 @@ type Writer interface {
 	// order of the files. After an error nothing may be claimed about any of
 	// them, and to repeat the call is safe.
 	//
-	// A file may be moved: what is left under its local name belongs to the
+	// A local file may be moved: what is left under its local name belongs to the
 	// caller, to be removed when it is no longer needed.
 	Publish(ctx context.Context, files []File) ([]Placement, error)
 	// Replace writes a small document whole, over an older one if there is
@@ -82,8 +82,10 @@ type File struct {
 	Path string
 	// Local is the durable local file with its bytes. For a [Dir] it should
 	// lie on the file system of the directory, or it is copied; or it is the
-	// file at Path itself, which only makes that one durable.
+	// file at Path itself, which only makes that one durable. It is "" if Data
+	// has the bytes of a small document.
 	Local string
+	Data  []byte
 	// SHA256 and Size are those of its bytes, the hash in hexadecimal.
 	SHA256 string
 	Size   int64

@@ -25,13 +25,13 @@ type Dir struct {
 	root string
 
 	mu      sync.Mutex
-	durable map[string]bool // directories whose own names, up to root, are durable
+	durable map[string]fs.FileInfo // directories whose own names, up to root, are durable
 }
 
 // NewDir returns the depot in a directory. It touches nothing; the directory and
 // those below it are made when the first file needs them.
 func NewDir(root string) *Dir {
-	return &Dir{root: filepath.Clean(root), durable: make(map[string]bool)}
+	return &Dir{root: filepath.Clean(root), durable: make(map[string]fs.FileInfo)}
 }
 
 // Root returns the directory.
@@ -166,7 +166,7 @@ func (d *Dir) Publish(_ context.Context, files []File) ([]Placement, error) {
 		if placed[i], err = d.place(f, final); err != nil {
 			return nil, err
 		}
-		if placed[i].Outcome == Placed {
+		if placed[i].Outcome == Placed && f.Local != "" {
 			from[filepath.Dir(f.Local)] = true
 		}
 		if placed[i].Outcome != Taken {
@@ -190,12 +190,16 @@ func (d *Dir) Publish(_ context.Context, files []File) ([]Placement, error) {
 
 // place moves a file to its name, or finds that the name is taken.
 func (d *Dir) place(f File, final string) (Placement, error) {
-	err := durable.MoveNoReplace(f.Local, final)
+	move := func() error { return durable.MoveNoReplace(f.Local, final) }
+	if f.Local == "" {
+		move = func() error { return writeNoReplace(f, final) }
+	}
+	err := move()
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := durable.MkdirAll(filepath.Dir(final)); err != nil {
 			return Placement{}, err
 		}
-		err = durable.MoveNoReplace(f.Local, final)
+		err = move()
 	}
 	if errors.Is(err, syscall.EXDEV) {
 		err = copyNoReplace(f, final)
@@ -215,6 +219,18 @@ func (d *Dir) place(f File, final string) (Placement, error) {
 	}
 	// A crash may have left it before it was durable.
 	return Placement{Same, there}, durable.SyncFile(final)
+}
+
+// writeNoReplace writes a small document under a name that is free.
+func writeNoReplace(f File, final string) error {
+	t, err := durable.Create(filepath.Dir(final), filepath.Base(final), durable.DataMode)
+	if err != nil {
+		return err
+	}
+	if _, err = t.Write(f.Data); err == nil {
+		err = t.Publish(final)
+	}
+	return errors.Join(err, t.Abort())
 }
 
 // copyNoReplace does what a move does where the two names are on different file
@@ -250,25 +266,31 @@ func (d *Dir) syncDir(dir string) error {
 	if err := durable.SyncDir(dir); err != nil {
 		return err
 	}
-	for at := dir; at != d.root && !d.isDurable(at, false); at = filepath.Dir(at) {
+	for at := dir; at != d.root; at = filepath.Dir(at) {
+		st, err := os.Stat(at)
+		if err != nil {
+			return err
+		}
+		if d.isDurable(at, st) {
+			break
+		}
 		if err := durable.SyncDir(filepath.Dir(at)); err != nil {
 			return err
 		}
-		d.isDurable(at, true)
+		d.mu.Lock()
+		d.durable[at] = st
+		d.mu.Unlock()
 	}
 	return nil
 }
 
 // isDurable tells whether the name of a directory is known to be durable, and
-// notes that it is.
-func (d *Dir) isDurable(dir string, now bool) bool {
+// still that of the same one.
+func (d *Dir) isDurable(dir string, now fs.FileInfo) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	was := d.durable[dir]
-	if now {
-		d.durable[dir] = true
-	}
-	return was
+	return was != nil && os.SameFile(was, now)
 }
 
 // Replace implements [Writer].

@@ -34,6 +34,9 @@ const DataMode fs.FileMode = 0o640
 // StateMode is the mode of files that hold state: locks, clocks, ledgers.
 const StateMode fs.FileMode = 0o600
 
+// ErrNoExchange: the file system cannot let two names change places.
+var ErrNoExchange = errors.New("the file system cannot exchange two names in one moment")
+
 // SyncDir makes the names in a directory durable (fsync of the directory).
 func SyncDir(dir string) error {
 	d, err := os.Open(dir)

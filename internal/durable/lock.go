@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,8 +33,11 @@ func (e *LockedError) Hint() string {
 	return "wait until the other process ends, or end it; the lock goes away with the process, there is no file to remove"
 }
 
-// Lock is an exclusive lock on a state file, held by this process.
-type Lock struct{ f *os.File }
+// Lock is a lock on a state file, held by this process.
+type Lock struct {
+	f       *os.File
+	unnamed bool // the process id is not in the file
+}
 
 // AcquireLock takes the exclusive lock on a state file without waiting and
 // writes the process id into it, if the disk has room for it. If another process, or another AcquireLock
@@ -46,7 +51,7 @@ func AcquireLock(path string) (*Lock, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := flock(f); err != nil {
+		if err := flock(f, unix.LOCK_EX); err != nil {
 			if errors.Is(err, unix.EWOULDBLOCK) {
 				err = &LockedError{Path: path, PID: readPID(f)}
 			} else {
@@ -84,6 +89,9 @@ func (l *Lock) Release() error {
 	if f == nil {
 		return nil
 	}
+	if l.unnamed {
+		return f.Close()
+	}
 	return errors.Join(f.Truncate(0), f.Close())
 }
 
@@ -104,9 +112,46 @@ func Holder(path string) int {
 	return pid
 }
 
-func flock(f *os.File) error {
+// WaitLock takes a lock on a state file as soon as it can be had, or returns the
+// cause of the end of ctx. Shared locks may be held by many at once while nobody
+// holds the exclusive one. Who holds a lock taken here is not in the file. Like
+// [AcquireLock] it is flock(2), which NFS too hands on to its server.
+func WaitLock(ctx context.Context, path string, shared bool) (*Lock, error) {
+	how := unix.LOCK_EX
+	if shared {
+		how = unix.LOCK_SH
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, StateMode)
+	if err != nil {
+		return nil, err
+	}
+	for wait := lockWaitMin; ; wait = min(2*wait, lockWaitMax) {
+		err := flock(f, how)
+		if err == nil {
+			return &Lock{f: f, unnamed: true}, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errors.Join(&os.PathError{Op: "lock", Path: path, Err: err}, f.Close())
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, errors.Join(context.Cause(ctx), f.Close())
+		}
+	}
+}
+
+// How long WaitLock waits before it tries again.
+const (
+	lockWaitMin = time.Millisecond
+	lockWaitMax = 20 * time.Millisecond
+)
+
+func flock(f *os.File, how int) error {
 	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 		if err != unix.EINTR {
 			return err
 		}

@@ -55,3 +55,23 @@ func heldInode(st os.FileInfo) (held, known bool) {
 	}
 	return false, true
 }
+
+// Exchange lets two names of one file system, of files or directories, change
+// places in one moment: whoever looks finds both, as they were or exchanged. It
+// makes nothing durable: fsync the directories of both. A file system that
+// cannot do it (NFS, most in user space) answers with [ErrNoExchange], and
+// nothing has changed.
+func Exchange(a, b string) error {
+	for {
+		var err error = unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
+		switch err {
+		case nil:
+			return nil
+		case unix.EINTR:
+			continue
+		case unix.EINVAL, unix.ENOSYS, unix.EOPNOTSUPP:
+			err = fmt.Errorf("%w: %w", ErrNoExchange, err)
+		}
+		return &os.LinkError{Op: "exchange", Old: a, New: b, Err: err}
+	}
+}

@@ -112,7 +112,7 @@ func (s *Store) publish(ctx context.Context, f depot.File) (depot.Placement, err
 	if err := ctx.Err(); err != nil {
 		return depot.Placement{}, err
 	}
-	_, err := s.put(ctx, upload{path: f.Path, sum: f.SHA256, size: f.Size, local: f.Local}, true)
+	_, err := s.put(ctx, upload{path: f.Path, sum: f.SHA256, size: f.Size, local: f.Local, data: f.Data}, true)
 	if err == nil {
 		return depot.Placement{Outcome: depot.Placed, SHA256: f.SHA256}, nil
 	}
