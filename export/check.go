@@ -37,7 +37,7 @@ func Contents(ctx context.Context, dataset depot.Reader) (published, foreign []s
 		switch {
 		case isOutput(e.Path):
 			published = append(published, e.Path)
-		case strings.Contains(e.Path, "/"):
+		case strings.Contains(e.Path, "/") && !isManifest(dataset, e.Path):
 			foreign = append(foreign, e.Path)
 		}
 	}

@@ -77,7 +77,9 @@ type Options struct {
 	// Memory bounds the sort buffer in bytes; 0 means DefaultMemory. The
 	// process needs about 25 MB beside it.
 	Memory int
-	Hooks  Hooks
+	// Now tells the time that a manifest carries; nil is time.Now.
+	Now   func() time.Time
+	Hooks Hooks
 }
 
 // Hooks are told what happens. They are called one at a time from Run and
@@ -189,6 +191,9 @@ func New(o Options) (*Exporter, error) {
 	}
 	if o.Memory == 0 {
 		o.Memory = DefaultMemory
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Outputs == nil {
 		o.Outputs = depot.NewDir(o.Dataset)

@@ -43,6 +43,7 @@ type manifest struct {
 	Pages      []pageRef `json:"pages"` // by table, version and month
 
 	dataset depot.Reader
+	read    map[pageKey]page // what page has read
 }
 
 // pageRef names a page.
@@ -92,6 +93,13 @@ func parseManifestPath(p string) (int64, bool) {
 	digits, json := strings.CutSuffix(name, ".json")
 	n, err := strconv.ParseInt(digits, 10, 64)
 	return n, ok && json && len(digits) == 20 && err == nil && n > 0
+}
+
+// isManifest tells whether a file is a manifest: only buckets have any.
+func isManifest(dataset depot.Reader, p string) bool {
+	_, dir := dataset.(*depot.Dir)
+	_, ok := parseManifestPath(p)
+	return ok && !dir
 }
 
 // pagePath is where a document of a generation is put. The content decides its
@@ -193,13 +201,23 @@ func (m *manifest) find(k pageKey) (int, bool) {
 	return slices.BinarySearchFunc(m.Pages, k, func(r pageRef, k pageKey) int { return comparePages(r.pageKey, k) })
 }
 
-// page reads a page; one that there is not is empty.
+// page reads a page once; one that there is not is empty. It belongs to m.
 func (m *manifest) page(ctx context.Context, k pageKey) (page, error) {
 	i, ok := m.find(k)
 	if !ok {
 		return page{}, nil
 	}
-	return m.readPage(ctx, m.Pages[i])
+	if p, ok := m.read[k]; ok {
+		return p, nil
+	}
+	p, err := m.readPage(ctx, m.Pages[i])
+	if err == nil {
+		if m.read == nil {
+			m.read = map[pageKey]page{}
+		}
+		m.read[k] = p
+	}
+	return p, err
 }
 
 func (m *manifest) readPage(ctx context.Context, r pageRef) (p page, err error) {

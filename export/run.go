@@ -217,7 +217,7 @@ func (r *run) publishAll(parts []*part, res *Result) error {
 	for i, p := range parts {
 		files[i] = depot.File{Path: p.outputPath(r.batch.ID), Local: p.out.temp.Path(), SHA256: p.out.sum(), Size: p.out.temp.Size()}
 	}
-	placed, err := r.x.o.Outputs.Publish(r.ctx, files)
+	placed, err := r.place(parts, files)
 	if err != nil {
 		return &Error{Op: "publish outputs", Path: r.x.o.Dataset, Err: err}
 	}
@@ -236,6 +236,28 @@ func (r *run) publishAll(parts []*part, res *Result) error {
 		res.Records += p.out.file.Rows()
 	}
 	return nil
+}
+
+// place publishes files, which are those of the parts: in a directory one after
+// the other, in a bucket all in one moment. One that was published and replaced
+// since by another file stays away.
+func (r *run) place(parts []*part, files []depot.File) ([]depot.Placement, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	if d, ok := r.x.o.Outputs.(*depot.Dir); ok {
+		return publishInDir(r.ctx, d, files)
+	}
+	data := make([]DataFile, len(files))
+	for i, f := range files {
+		at, ok := ParsePath(f.Path)
+		if !ok {
+			return nil, fmt.Errorf("path %q is not that of a data file", f.Path)
+		}
+		at.Rows, at.Bytes, at.SHA256 = parts[i].out.file.Rows(), f.Size, f.SHA256
+		data[i] = at
+	}
+	return publishInBucket(r.ctx, r.x.o.Outputs, data, files, r.x.o.Now())
 }
 
 // stageAll writes what is buffered and finishes every staged file. Nothing is

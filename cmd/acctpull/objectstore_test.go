@@ -43,10 +43,11 @@ func everyRecordOnceInStore(t *testing.T, s *need.S3Server, prefix string, truth
 	script := `import sys, duckdb, pyarrow as pa, pyarrow.dataset as ds, pyarrow.fs as fs
 key, secret, address, root, query = sys.argv[1:]
 s3 = fs.S3FileSystem(access_key=key, secret_key=secret, endpoint_override="http://" + address, region="us-east-1")
-tables = []
-for e in s3.get_file_info(fs.FileSelector(root)):
-    if e.type == fs.FileType.Directory and not e.base_name.startswith("."):
-        tables.append(ds.dataset(e.path, filesystem=s3, format="parquet", partitioning="hive").to_table())
+import json
+read = lambda p: json.loads(s3.open_input_file(root + "/" + p).read())
+newest = max(e.base_name for e in s3.get_file_info(fs.FileSelector(root + "/manifest")))
+files = [f for p in read("manifest/" + newest)["pages"] for f in read(p["path"])["files"]]
+tables = [ds.dataset([root + "/" + f["path"] for f in files if f["table"] == t], filesystem=s3, format="parquet").to_table() for t in {f["table"] for f in files}]
 everything = pa.concat_tables(tables, promote_options="default")
 con = duckdb.connect()
 con.register("everything", everything)
