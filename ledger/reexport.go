@@ -19,8 +19,7 @@ type Reexported struct {
 }
 
 // Reexport records that files were read again and that their new rows stand in
-// the dataset in the place of the old ones: outputs are the new files, durable
-// and published. Each file must be Exported.
+// the dataset in the place of the old ones, durable. Each file must be Exported.
 //
 // The batches that exported the files end with that: what they published is not
 // what they made of their files any more. Their exported files and their outputs
@@ -29,7 +28,7 @@ type Reexported struct {
 // itself.
 //
 // Repeating a call changes nothing.
-func (l *Ledger) Reexport(ctx context.Context, now time.Time, files []Reexported, outputs []Output) error {
+func (l *Ledger) Reexport(ctx context.Context, now time.Time, files []Reexported) error {
 	const op = "reexport"
 	for _, f := range files {
 		err := errors.Join(checkSum(f.SHA256), f.Facts.check())
@@ -40,21 +39,10 @@ func (l *Ledger) Reexport(ctx context.Context, now time.Time, files []Reexported
 			return l.fail(op, about(Key{Device: f.Device, Name: f.SHA256}, err))
 		}
 	}
-	for _, o := range outputs {
-		if err := checkResults([]Output{o}, []InputResult{{State: Exported, Records: o.Rows}}); err != nil {
-			return l.fail(op, err)
-		}
-	}
 	return l.write(ctx, op, func(t *transaction) error {
 		for _, f := range files {
 			if err := t.reexport(now, f); err != nil {
 				return err
-			}
-		}
-		for _, o := range outputs {
-			o.Batch = ""
-			if err := t.insertOutput(o); err != nil && !errors.Is(err, ErrConflict) {
-				return err // a path that is known already is named after its content
 			}
 		}
 		return nil
