@@ -35,7 +35,7 @@ type sorter struct {
 	numbers []int64
 	strips  [][]*strip
 	dict    columns.Dictionary
-	pairs   columns.Pairs
+	pairs   columns.Entries
 }
 
 // rowBits is how many bits of a ref are the row: groupRows fit.

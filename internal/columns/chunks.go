@@ -71,22 +71,30 @@ func NewChunkWriter(w io.Writer, t *Schema, enc *Encoder) *ChunkWriter {
 
 // addColumn appends the schema elements and leaves of one column.
 func (f *ChunkWriter) addColumn(c Column) {
-	if c.Type == Map {
-		f.schema = append(f.schema,
-			format.SchemaElement{
-				Name: c.Name, RepetitionType: thrift.New(format.Optional), NumChildren: thrift.New(int32(1)),
-				ConvertedType: thrift.New(deprecated.Map), LogicalType: format.LogicalType{Value: &format.MapType{}},
-			},
-			format.SchemaElement{Name: "key_value", RepetitionType: thrift.New(format.Repeated), NumChildren: thrift.New(int32(2))},
-			primitive("key", String, false), primitive("value", String, false))
-		for _, name := range [...]string{"key", "value"} {
-			f.leaves = append(f.leaves, leaf{path: []string{c.Name, "key_value", name}, typ: format.ByteArray, mapped: true})
-		}
+	f.leaves = append(f.leaves, leavesOf(c)...)
+	if c.Type != Map {
+		f.schema = append(f.schema, primitive(c.Name, c.Type, c.Nullable))
 		return
 	}
-	e := primitive(c.Name, c.Type, c.Nullable)
-	f.schema = append(f.schema, e)
-	f.leaves = append(f.leaves, leaf{path: []string{c.Name}, typ: e.Type.V, nullable: c.Nullable})
+	f.schema = append(f.schema,
+		format.SchemaElement{
+			Name: c.Name, RepetitionType: thrift.New(format.Optional), NumChildren: thrift.New(int32(1)),
+			ConvertedType: thrift.New(deprecated.Map), LogicalType: format.LogicalType{Value: &format.MapType{}},
+		},
+		format.SchemaElement{Name: "key_value", RepetitionType: thrift.New(format.Repeated), NumChildren: thrift.New(int32(2))},
+		primitive("key", String, false), primitive("value", String, false))
+}
+
+// leavesOf returns the leaves of a column: two for a map, else one.
+func leavesOf(c Column) []leaf {
+	if c.Type != Map {
+		return []leaf{{path: []string{c.Name}, typ: primitive(c.Name, c.Type, c.Nullable).Type.V, nullable: c.Nullable}}
+	}
+	var l []leaf
+	for _, name := range [...]string{"key", "value"} {
+		l = append(l, leaf{path: []string{c.Name, "key_value", name}, typ: format.ByteArray, mapped: true})
+	}
+	return l
 }
 
 // primitive returns the schema element of a column of a plain type.

@@ -433,9 +433,9 @@ func (f *ChunkWriter) integerPage(c *chunk, values []int64, s pageStats) {
 	c.data(e.page, s)
 }
 
-// Pairs are the entries of a map column, row after row: Counts has the entries
+// Entries are those of a map column, row after row: Counts has the entries
 // of each row, 0 for NULL; Keys and Values have them all.
-type Pairs struct {
+type Entries struct {
 	Counts []int32 // entries of each row; 0 is NULL
 	Keys   []string
 	Values []string
@@ -443,7 +443,7 @@ type Pairs struct {
 
 // Maps writes the two column chunks of a map for the next two leaves. Some row
 // has an entry.
-func (f *ChunkWriter) Maps(p *Pairs) {
+func (f *ChunkWriter) Maps(p *Entries) {
 	f.mapLeaf(p.Counts, p.Keys)
 	f.mapLeaf(p.Counts, p.Values)
 }
