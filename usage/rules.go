@@ -75,11 +75,20 @@ func ParseSemantics(s string) Semantics {
 	return NotSaid
 }
 
+// String returns the text in the column semantics.
+func (s Semantics) String() string {
+	return [...]string{NotSaid: "unknown", Cumulative: "cumulative", PerInterval: "interval"}[s]
+}
+
 // NoTime is the Start of a row whose file does not tell it.
 const NoTime = math.MinInt64
 
 // Source is the accounting file that a row comes from.
-type Source struct{ File, SHA256 string }
+type Source struct {
+	File, SHA256 string
+
+	file, hash int32 // their numbers where the tables are read and written
+}
 
 // compare orders sources by name, then hash.
 func (s *Source) compare(o *Source) int {
@@ -97,6 +106,8 @@ type Point struct {
 	Values  []uint64
 	Present []uint64
 	Source  *Source
+
+	at int // of the caller, among the rows of one end
 }
 
 // has reports whether the point has counter i.
@@ -146,8 +157,8 @@ func difference(a, b uint64, span int64, narrow uint64) (uint64, Break, bool) {
 	if b >= a {
 		return b - a, None, true
 	}
-	if narrow > 0 && a <= math.MaxUint32 && reach(narrow, span, 1<<32) < 0 {
-		return (b - a) & math.MaxUint32, Wrap32, true
+	if n := (b - a) & math.MaxUint32; narrow > 0 && a <= math.MaxUint32 && reach(narrow, span, 1<<32) < 0 && reach(narrow, span, n) >= 0 {
+		return n, Wrap32, true
 	}
 	if a > math.MaxInt64 && reach(fastest, span, b-a) >= 0 {
 		return b - a, Wrap64, true
