@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -38,11 +39,12 @@ const doDataset = "restore the file from a copy; or keep it aside, remove it, ma
 // what its footer says about inputs.
 func (c *check) checkDataset(ctx context.Context) error {
 	c.data = &dataset{read: map[string]bool{}, rows: map[inputKey]int64{}}
-	if err := export.CheckCatalog(ctx, c.o.dataset()); err != nil {
-		if ofMachine(ctx, err) {
+	wrong := export.CheckSidecars(ctx, c.o.dataset())
+	for _, name := range slices.Sorted(maps.Keys(wrong)) {
+		if err := wrong[name]; ofMachine(ctx, err) {
 			return err
 		}
-		c.found(Finding{Kind: Damaged, File: c.inDataset("catalog.sql"), What: rootOf(err), Do: "remove it; the next export makes it anew"})
+		c.found(Finding{Kind: Damaged, File: c.inDataset(name), What: rootOf(wrong[name]), Do: "remove it; the next export makes it anew"})
 	}
 	fs, err := c.settle(ctx, func(only map[string]bool) ([]Finding, error) { return c.datasetPass(ctx, only) })
 	c.found(fs...)

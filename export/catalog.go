@@ -2,110 +2,67 @@ package export
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
-	"io"
 	"strings"
 
-	"acctpull/internal/depot"
-	"acctpull/internal/durable"
 	"acctpull/record"
 )
-
-// catalogFile is the file of DuckDB views in the dataset root.
-const catalogFile = "catalog.sql"
-
-// catalogDigest ends it.
-var catalogDigest = durable.Digest{Before: "-- sha256 of the lines above: "}
-
-// WriteCatalog writes catalog.sql into the dataset root: a DuckDB view for each
-// record name that has a published file. It changes nothing if the file is right
-// already. Run calls it after each batch.
-func (x *Exporter) WriteCatalog(ctx context.Context) error {
-	names, err := x.publishedNames(ctx)
-	if err != nil {
-		return &Error{Op: "list dataset", Path: x.o.Dataset, Err: err}
-	}
-	text := catalogDigest.Append(catalogSQL(names))
-	if old, err := x.oldCatalog(ctx); err == nil && bytes.Equal(old, text) {
-		return nil
-	}
-	if err := x.o.Outputs.Replace(ctx, catalogFile, text); err != nil {
-		return &Error{Op: "write catalog", Path: x.o.outputName(catalogFile), Err: err}
-	}
-	return nil
-}
-
-// oldCatalog reads the catalog that is there.
-func (x *Exporter) oldCatalog(ctx context.Context) ([]byte, error) {
-	f, err := x.o.Outputs.Open(ctx, catalogFile)
-	if err != nil {
-		return nil, err
-	}
-	b, err := io.ReadAll(f)
-	return b, errors.Join(err, f.Close())
-}
-
-// publishedNames returns the record names of the catalogue, and UnknownRecords,
-// that have at least one published file: a view on none would be an error.
-func (x *Exporter) publishedNames(ctx context.Context) ([]*Table, error) {
-	var tables []*Table
-	for _, t := range x.tables() {
-		ok, err := hasParquet(ctx, x.o.Outputs, t.Name)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
-			tables = append(tables, t)
-		}
-	}
-	return tables, nil
-}
-
-// tables are the schemas of all datasets there can be.
-func (x *Exporter) tables() []*Table {
-	var all []*Table
-	for _, d := range x.o.Reader.Catalogue.Definitions() {
-		all = append(all, Schema(d))
-	}
-	return append(all, UnknownSchema())
-}
-
-// hasParquet reports whether some partition of a dataset has a file.
-func hasParquet(ctx context.Context, d depot.Reader, record string) (bool, error) {
-	for e, err := range d.List(ctx, record) {
-		if err != nil {
-			return false, err
-		}
-		if isOutput(e.Path) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
 
 // viewName is the name of a dataset's view.
 func viewName(dataset string) string { return strings.ReplaceAll(dataset, "-", "_") }
 
-// catalogSQL returns the text of catalog.sql.
-func catalogSQL(tables []*Table) []byte {
+// catalogSQL returns the text of catalog.sql. Without a manifest the views read
+// what lies in the directory; with one they read the files of the newest at the
+// time when the script runs, because a listing may have files that were replaced.
+func catalogSQL(tables []*Table, manifest bool) []byte {
 	var b bytes.Buffer
-	b.WriteString(`-- Views on this dataset for DuckDB. Start it in this directory, for the paths are
--- relative to it:   duckdb -init catalog.sql
--- The file is made by acctpull after each export; changes to it are lost.
-`)
+	if manifest {
+		b.WriteString(catalogBucket)
+	} else {
+		b.WriteString(catalogDirectory)
+	}
 	for _, t := range tables {
+		view := viewName(t.Name)
+		files := "'" + t.dir() + "/*/*.parquet'"
+		create := "CREATE OR REPLACE VIEW"
+		if manifest {
+			fmt.Fprintf(&b, "\nSET VARIABLE %s = (SELECT list(path ORDER BY path) FROM acctpull_files WHERE \"table\" = '%s' AND version = %d);",
+				view, t.Name, t.Version)
+			files = "getvariable('" + view + "')"
+			create = "CREATE OR REPLACE TEMP VIEW"
+		}
 		fmt.Fprintf(&b, `
-CREATE OR REPLACE VIEW %s AS
-  SELECT * FROM read_parquet('%s/v%d/*/*.parquet', hive_partitioning = true, union_by_name = true);
-`, viewName(t.Name), t.Name, t.Version)
+%s %s AS
+  SELECT * FROM read_parquet(%s, hive_partitioning = true, union_by_name = true);
+`, create, view, files)
 	}
 	if t := exampleTable(tables); t != nil {
 		b.WriteString(exampleQueries(t))
 	}
 	return b.Bytes()
 }
+
+const catalogDirectory = `-- Views on this dataset for DuckDB. Start it in this directory, for the paths are
+-- relative to it:   duckdb -init catalog.sql
+-- The file is made by acctpull after each export; changes to it are lost.
+`
+
+// catalogBucket makes a table of the files of the newest manifest. Manifest and
+// pages are those of manifest.go.
+const catalogBucket = `-- Views on this dataset for DuckDB. Say first where it is, with a slash at the end:
+--   SET VARIABLE dataset = 's3://bucket/prefix/dataset/';
+-- and run this file then. The views show the dataset as it is at that moment. Run the
+-- file again to see what came since; files that were replaced are removed after an hour.
+-- The file is made by acctpull after each export; changes to it are lost.
+
+SET VARIABLE dataset = coalesce(getvariable('dataset'), '');
+SET VARIABLE acctpull_manifest = (SELECT max(file) FROM glob(getvariable('dataset') || 'manifest/*.json'));
+SET VARIABLE acctpull_pages = (SELECT list(getvariable('dataset') || page.path) FROM (SELECT unnest(pages) AS page
+  FROM read_json(getvariable('acctpull_manifest'), columns = {pages: 'STRUCT(path VARCHAR)[]'}, maximum_object_size = 1000000000)));
+CREATE OR REPLACE TEMP TABLE acctpull_files AS
+  SELECT file."table" AS "table", file.version AS version, getvariable('dataset') || file.path AS path FROM (SELECT unnest(files) AS file
+  FROM read_json(getvariable('acctpull_pages'), columns = {files: 'STRUCT("table" VARCHAR, version BIGINT, path VARCHAR)[]'}, maximum_object_size = 1000000000));
+`
 
 // exampleTable is the dataset the examples are about: the first with a counter,
 // else the first.

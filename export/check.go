@@ -61,15 +61,6 @@ func ReadPublished(ctx context.Context, dataset depot.Reader, rel string) (Publi
 	return p, nil
 }
 
-// CheckCatalog proves the catalogue of a dataset by the digest in its last line.
-// A dataset without one is whole: the next export makes it.
-func CheckCatalog(ctx context.Context, dataset depot.Reader) error {
-	if err := depot.CheckDigest(ctx, dataset, catalogFile, catalogDigest); err != nil && !isMissing(err) {
-		return &Error{Op: "check catalog", Path: catalogFile, Err: err}
-	}
-	return nil
-}
-
 // RejectsName is the name, in the quarantine directory, of the file with the
 // unusable records of an input. No device chooses it.
 func RejectsName(device, sha256 string) string {

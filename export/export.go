@@ -14,6 +14,7 @@
 package export
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -77,7 +78,13 @@ type Options struct {
 	// Memory bounds the sort buffer in bytes; 0 means DefaultMemory. The
 	// process needs about 25 MB beside it.
 	Memory int
-	// Now tells the time that a manifest carries; nil is time.Now.
+	// Derived are the schemas of tables that others make in this dataset, for
+	// the documents in its root.
+	Derived []*Table
+	// Devices tells what became of the files of each device, for README.md; nil
+	// leaves that part out.
+	Devices func(context.Context) ([]DeviceFiles, error)
+	// Now tells the time that a manifest and README.md carry; nil is time.Now.
 	Now   func() time.Time
 	Hooks Hooks
 }
@@ -295,7 +302,12 @@ func (x *Exporter) RemoveLeftovers() (int, error) {
 // outputName is how a person finds a published file: its path in the dataset,
 // below the directory if that is where outputs are.
 func (o *Options) outputName(path string) string {
-	if d, ok := o.Outputs.(*depot.Dir); ok {
+	return nameIn(o.Outputs, path)
+}
+
+// nameIn is how a person finds a file of a depot.
+func nameIn(r depot.Reader, path string) string {
+	if d, ok := r.(*depot.Dir); ok {
 		return filepath.Join(d.Root(), filepath.FromSlash(path))
 	}
 	return path

@@ -248,7 +248,7 @@ func published(t testing.TB, dataset string) []string {
 	t.Helper()
 	var all []string
 	err := filepath.WalkDir(dataset, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || d.Name() == catalogFile || d.Name() == ".lock" {
+		if err != nil || d.IsDir() || filepath.Dir(path) == filepath.Clean(dataset) {
 			return err
 		}
 		rel, err := filepath.Rel(dataset, path)

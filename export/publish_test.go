@@ -360,7 +360,7 @@ func TestCatalog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := x.WriteCatalog(t.Context()); err != nil {
+	if err := x.WriteSidecars(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if after, err := os.Stat(path); err != nil || !os.SameFile(before, after) {

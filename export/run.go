@@ -40,7 +40,7 @@ type run struct {
 
 // Run exports a batch: it reads every input, in the order of device, name and
 // hash whatever their order in the batch, publishes the outputs and refreshes
-// catalog.sql. When it returns without an error, everything in the Result is
+// the sidecars. When it returns without an error, everything in the Result is
 // durable and may be recorded; after an error nothing may.
 //
 // The ID must be that of the inputs, see ledger.BatchID. Two processes that run
@@ -194,7 +194,7 @@ func (r *run) publish() (Result, error) {
 	if err := r.publishAll(parts, &res); err != nil {
 		return Result{}, err
 	}
-	if err := r.x.WriteCatalog(r.ctx); err != nil {
+	if err := r.x.WriteSidecars(r.ctx); err != nil {
 		return Result{}, err
 	}
 	if res.Records != r.records {

@@ -57,6 +57,9 @@ type Table struct {
 // ID is the value of the metadata key acctpull.schema: name, slash, version.
 func (t *Table) ID() string { return t.Name + "/" + strconv.Itoa(t.Version) }
 
+// dir is where its files are, a slash path in the dataset.
+func (t *Table) dir() string { return t.Name + "/v" + strconv.Itoa(t.Version) }
+
 // Index returns the position of a column, -1 if there is none.
 func (t *Table) Index(name string) int {
 	return slices.IndexFunc(t.Columns, func(c Column) bool { return c.Name == name })

@@ -23,6 +23,7 @@ import (
 	"acctpull/pull"
 	"acctpull/record"
 	"acctpull/rollover"
+	"acctpull/usage"
 )
 
 // How large a batch gets. A batch is what one Parquet file per record and day
@@ -186,6 +187,9 @@ func (a *app) exporter(ctx context.Context, s *store, reading record.ReaderOptio
 		Salvage:    func(in ledger.Input) bool { return salvaged(ctx, s.depot, in) },
 		Identify:   identify,
 		Version:    buildVersion(),
+		Derived:    derivedTables(),
+		Devices:    func(ctx context.Context) ([]export.DeviceFiles, error) { return deviceFiles(ctx, s.ledger) },
+		Now:        a.pace.clock.Now,
 		Hooks: export.Hooks{
 			OnFile:     func(r export.FileResult) { done.add(r); a.exportedFile(a.pace.clock.Now(), r) },
 			OnOverflow: func(o export.Overflow) { done.overflow[overflowKey{o.Device, o.File, o.Record}]++ },
@@ -194,6 +198,44 @@ func (a *app) exporter(ctx context.Context, s *store, reading record.ReaderOptio
 			},
 		},
 	})
+}
+
+// derivedTables are the schemas of the usage tables.
+func derivedTables() []*export.Table {
+	var all []*export.Table
+	for _, d := range record.Builtin().Definitions() {
+		if t := export.Schema(d); usage.HasUsage(t) {
+			all = append(all, usage.Schema(t))
+		}
+	}
+	return all
+}
+
+// deviceFiles is what the ledger knows of the files of each device, for the
+// README.md of the dataset.
+func deviceFiles(ctx context.Context, l *ledger.Ledger) ([]export.DeviceFiles, error) {
+	counts, err := l.Counts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []export.DeviceFiles
+	for _, c := range counts {
+		if len(all) == 0 || all[len(all)-1].Device != c.Device {
+			all = append(all, export.DeviceFiles{Device: c.Device})
+		}
+		d := &all[len(all)-1]
+		switch n := c.Files - c.Aliases; c.State {
+		case ledger.Discovered, ledger.Stored:
+			d.Waiting += n
+		case ledger.Exported:
+			d.Exported += n
+		case ledger.Quarantined:
+			d.Quarantined += n
+		case ledger.Lost:
+			d.Lost += n
+		}
+	}
+	return all, nil
 }
 
 type overflowKey struct{ device, file, record string }
