@@ -32,11 +32,16 @@ func (c *check) checkDevices(ctx context.Context) error {
 			return err
 		}
 		c.found(found...)
+		c.data.short += d.short
 		c.report.Devices++
 		d.days(len(found) == 0)
 	}
 	if err := c.checkRejects(ctx); err != nil {
 		return err
+	}
+	if c.ledger != nil && !c.data.odd && c.data.short != c.data.expired {
+		c.found(Finding{Kind: Contradiction, File: path.Join(c.o.Dataset), Do: doDataset,
+			What: fmt.Sprintf("the dataset lacks %d rows of its inputs, and %d are known to have expired", c.data.short, c.data.expired)})
 	}
 	return c.strangers(ctx)
 }
@@ -67,6 +72,7 @@ type deviceCheck struct {
 	device string
 	seen   map[string]*file // what was read, by path
 	totals map[string]*Totals
+	short  int64 // rows that are not in the dataset any more
 }
 
 // pass goes through rows and files of the device.
@@ -88,7 +94,7 @@ func (d *deviceCheck) pass(ctx context.Context, only map[string]bool) ([]Finding
 	var found []Finding
 	known := map[string]bool{}    // paths that rows speak of
 	keys := map[ledger.Key]bool{} // of all rows
-	d.totals = map[string]*Totals{}
+	d.totals, d.short = map[string]*Totals{}, 0
 	if d.ledger != nil {
 		if len(only) > 0 { // what was exported meanwhile
 			if _, err := d.datasetPass(ctx, nil); err != nil {
@@ -216,7 +222,7 @@ func (d *deviceCheck) judgeCounts(ctx context.Context, row ledger.Row, got *file
 		records = row.Records
 		got.content.Refused = 0
 	}
-	exported, refused := d.data.rows[keyOf(row.Device, row.SHA256)], got.content.Refused
+	exported, refused := d.inDatasetOrExpired(row), got.content.Refused
 	t.Read, t.Exported, t.Refused = t.Read+records+refused, t.Exported+exported, t.Refused+refused
 	if records != row.Records {
 		f.Kind = Contradiction
@@ -236,6 +242,16 @@ func (d *deviceCheck) judgeCounts(ctx context.Context, row ledger.Row, got *file
 	return d.judgeRows(row, f)
 }
 
+// inDatasetOrExpired is the number of rows of a file that are in the dataset, or
+// were.
+func (d *deviceCheck) inDatasetOrExpired(row ledger.Row) int64 {
+	n := d.data.rows[keyOf(row.Device, row.SHA256)]
+	if d.data.expired > 0 {
+		n = max(n, row.Records)
+	}
+	return n
+}
+
 // judgeRows compares the rows of a file in the dataset with its row.
 func (d *deviceCheck) judgeRows(row ledger.Row, f Finding) (Finding, bool) {
 	if row.AliasOf != "" || row.SHA256 == "" || d.data.odd || row.State == ledger.Stored && row.Batch != "" {
@@ -247,6 +263,10 @@ func (d *deviceCheck) judgeRows(row ledger.Row, f Finding) (Finding, bool) {
 		want = row.Records
 	}
 	if got == want {
+		return f, false
+	}
+	if got < want && d.data.expired > 0 {
+		d.short += want - got // all of them together have to be as many as expired
 		return f, false
 	}
 	f.Kind, f.Do = Contradiction, doRebuild
@@ -377,7 +397,7 @@ func (c *check) strangers(ctx context.Context) error {
 	if len(c.data.rows) == 0 {
 		return nil
 	}
-	published, _, err := export.Contents(ctx, c.o.dataset())
+	published, err := export.Contents(ctx, c.o.dataset())
 	if err != nil {
 		return err
 	}

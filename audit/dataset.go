@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"acctpull/export"
+	"acctpull/internal/durable"
 	"acctpull/ledger"
 )
 
@@ -30,6 +31,9 @@ type dataset struct {
 	read map[string]bool    // files whose sources are in rows
 	rows map[inputKey]int64 // by input, over all files
 	odd  bool               // a file of it is not right, so the sums say nothing
+	// expired is the number of rows that are not kept any longer, and short
+	// how many the inputs lack.
+	expired, short int64
 }
 
 // doDataset is the advice for a dataset file that cannot be trusted.
@@ -59,7 +63,7 @@ func (c *check) inDataset(rel string) string { return path.Join(c.o.Dataset, rel
 // datasetPass lists and compares all files, and reads those that were not read,
 // or are in only.
 func (c *check) datasetPass(ctx context.Context, only map[string]bool) ([]Finding, error) {
-	published, foreign, err := export.Contents(ctx, c.o.dataset())
+	v, err := export.TakeInventory(ctx, c.o.dataset())
 	if err != nil {
 		return nil, err
 	}
@@ -76,11 +80,26 @@ func (c *check) datasetPass(ctx context.Context, only map[string]bool) ([]Findin
 	var mu sync.Mutex
 	var found []Finding
 	add := func(f Finding) { found = append(found, f) }
-	for _, rel := range foreign {
+	for _, u := range v.Unsound {
+		add(c.judgeDocument(u))
+	}
+	for _, rel := range v.Stray {
+		add(Finding{Kind: Unknown, File: c.inDataset(rel), What: "no manifest names it, and it was not replaced: who reads by the manifest does not see it",
+			Do: "a killed process left it: remove it, unless one is at work that will name it"})
+	}
+	for _, rel := range v.Foreign {
 		add(Finding{Kind: Unknown, File: c.inDataset(rel), What: "it lies where readers expect nothing but our files", Do: "move it away: DuckDB, pandas and Spark would read it as data"})
 	}
-	todo := slices.DeleteFunc(slices.Clone(published), func(rel string) bool { return c.data.read[rel] && !only[c.inDataset(rel)] })
-	err = parallel(ctx, c.o.Workers, todo, func(ctx context.Context, rel string) error {
+	c.data.expired = v.Expired()
+	made, gone, there := v.Made(), v.Gone(), map[string]bool{}
+	var todo []export.DataFile
+	for _, f := range v.Files {
+		if there[f.Path] = true; !c.data.read[f.Path] || only[c.inDataset(f.Path)] {
+			todo = append(todo, f)
+		}
+	}
+	err = parallel(ctx, c.o.Workers, todo, func(ctx context.Context, file export.DataFile) error {
+		rel := file.Path
 		p, err := export.ReadPublished(ctx, c.o.dataset(), rel)
 		if err != nil && ofMachine(ctx, err) {
 			return err
@@ -88,11 +107,21 @@ func (c *check) datasetPass(ctx context.Context, only map[string]bool) ([]Findin
 		mu.Lock()
 		defer mu.Unlock()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // it went between listing and reading; its row will tell
+			there[rel] = false // whoever knows it will tell
+			if v.Generation > 0 {
+				add(Finding{Kind: Missing, File: c.inDataset(rel), What: fmt.Sprintf("manifest %d names it", v.Generation), Do: doDataset})
+			}
+			return nil
 		}
 		c.gather(rel, p, err == nil)
+		if m, ok := made[rel]; ok {
+			if f, wrong := c.judgeMade(m, p, err); wrong {
+				add(f)
+			}
+			return nil
+		}
 		row, known := rows[rel]
-		if f, wrong := c.judgeOutput(rel, p, err, row, known); wrong {
+		if f, wrong := c.judgeOutput(file, p, err, row, known); wrong {
 			add(f)
 		}
 		return nil
@@ -100,12 +129,18 @@ func (c *check) datasetPass(ctx context.Context, only map[string]bool) ([]Findin
 	if err != nil {
 		return nil, err
 	}
-	there := map[string]bool{}
-	for _, rel := range published {
-		there[rel] = true
+	for rel, m := range made {
+		if !there[rel] {
+			add(Finding{Kind: Missing, File: c.inDataset(rel), What: fmt.Sprintf("it stands in for other files, with %d rows and SHA-256 %s", m.Rows, m.SHA256), Do: doDataset})
+		}
 	}
 	for rel, o := range rows {
-		if !there[rel] {
+		if g, was := gone[rel]; was {
+			if g.SHA256 != o.SHA256 || g.Rows != o.Rows {
+				add(Finding{Kind: Contradiction, File: c.inDataset(rel), Do: doRebuild,
+					What: fmt.Sprintf("it was replaced with %d rows and SHA-256 %s, the ledger has it with %d and %s", g.Rows, g.SHA256, o.Rows, o.SHA256)})
+			}
+		} else if !there[rel] {
 			add(Finding{Kind: Missing, File: c.inDataset(rel), What: fmt.Sprintf("the ledger has it with %d rows and SHA-256 %s", o.Rows, o.SHA256), Do: doDataset})
 		}
 	}
@@ -128,10 +163,43 @@ func (c *check) gather(rel string, p export.Published, whole bool) {
 	}
 }
 
-// judgeOutput compares a file with its row.
-func (c *check) judgeOutput(rel string, p export.Published, err error, row ledger.Output, known bool) (Finding, bool) {
-	f := Finding{Kind: Damaged, File: c.inDataset(rel), Do: doDataset}
+// judgeDocument says what is wrong with a history or manifest.
+func (c *check) judgeDocument(u export.Unsound) Finding {
+	f := Finding{Kind: Contradiction, File: c.inDataset(u.Path), What: rootOf(u.Err), Do: doHistory}
 	switch {
+	case errors.Is(u.Err, fs.ErrNotExist):
+		f.Kind, f.What = Missing, "the newest manifest names it"
+	case errors.Is(u.Err, durable.ErrDigest):
+		f.Kind = Damaged
+	}
+	return f
+}
+
+// doHistory is the advice for a document that tells what was replaced by what.
+const doHistory = "restore it from a copy; without it nothing tells which files were replaced by which, so do not export or compact before"
+
+// judgeMade compares a file that was made of others with what the history has.
+func (c *check) judgeMade(m export.MadeFile, p export.Published, err error) (Finding, bool) {
+	f := Finding{Kind: Damaged, File: c.inDataset(m.Path), Do: doDataset}
+	switch {
+	case p.Output.SHA256 != "" && p.Output.SHA256 != m.SHA256:
+		f.What = fmt.Sprintf("its SHA-256 is %s, was %s when it was published", p.Output.SHA256, m.SHA256)
+	case err != nil:
+		f.What = rootOf(err)
+	case p.Output.Rows != m.Rows:
+		f.Kind, f.What = Contradiction, fmt.Sprintf("it has %d rows, the history says %d", p.Output.Rows, m.Rows)
+	default:
+		return f, false
+	}
+	return f, true
+}
+
+// judgeOutput compares a file with its row.
+func (c *check) judgeOutput(file export.DataFile, p export.Published, err error, row ledger.Output, known bool) (Finding, bool) {
+	f := Finding{Kind: Damaged, File: c.inDataset(file.Path), Do: doDataset}
+	switch {
+	case file.SHA256 != "" && p.Output.SHA256 != "" && p.Output.SHA256 != file.SHA256:
+		f.What = fmt.Sprintf("its SHA-256 is %s, the manifest has %s", p.Output.SHA256, file.SHA256)
 	case known && p.Output.SHA256 != "" && p.Output.SHA256 != row.SHA256:
 		f.What = fmt.Sprintf("its SHA-256 is %s, was %s when it was published", p.Output.SHA256, row.SHA256)
 	case err != nil && (known || c.ledger == nil):

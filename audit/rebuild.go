@@ -130,8 +130,12 @@ func (r *rebuild) readArchive(ctx context.Context) error {
 // sort tells outputs that stay from those of incomplete batches, and books the
 // sources of the former.
 func (r *rebuild) sort(ctx context.Context, batches []export.PublishedBatch) (outputs []ledger.Output, aside []string, err error) {
+	var replaced []ledger.Output // their digests are in the histories
 	for _, b := range batches {
 		if len(b.Missing) > 0 {
+			if len(b.Replaced) > 0 {
+				return nil, nil, fmt.Errorf("%w: batch %s lacks %s, and other files stand in for %s", ErrIncomplete, short(b.ID), b.Missing[0], b.Replaced[0].Path)
+			}
 			for _, s := range b.Sources {
 				if !r.there[keyOf(s.Device, s.SHA256)] {
 					return nil, nil, fmt.Errorf("%w: batch %s lacks %s, and %q of %q, SHA-256 %s, is gone", ErrIncomplete, short(b.ID), b.Missing[0], s.Name, s.Device, s.SHA256)
@@ -144,6 +148,7 @@ func (r *rebuild) sort(ctx context.Context, batches []export.PublishedBatch) (ou
 			continue
 		}
 		outputs = append(outputs, b.Outputs...)
+		replaced = append(replaced, b.Replaced...)
 		for _, s := range b.Sources {
 			k := keyOf(s.Device, s.SHA256)
 			s.Records += r.exported[k].Records
@@ -159,7 +164,7 @@ func (r *rebuild) sort(ctx context.Context, batches []export.PublishedBatch) (ou
 		o.SHA256 = p.Output.SHA256
 		return err
 	})
-	return outputs, aside, err
+	return append(outputs, replaced...), aside, err
 }
 
 // write imports everything.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strings"
 
 	"acctpull/internal/depot"
 	"acctpull/ledger"
@@ -16,32 +15,30 @@ import (
 
 // Published is one file of a dataset as it tells of itself.
 type Published struct {
-	// Output has all fields; Batch is the id of the batch that made it.
+	// Output has all fields; Batch is the id of the batch that made it, "" if
+	// it was made of other files.
 	Output ledger.Output
 	// Bytes is its size.
 	Bytes int64
 	// Batch are the paths of all outputs of that batch.
 	Batch []string
-	// Sources are the inputs with rows in it, by device, name and hash.
+	// Sources are the inputs with rows in it, by device, name and hash. A
+	// derived table has none.
 	Sources []Source
 }
 
-// Contents lists a dataset: published are the slash paths of the files that
-// readers see; foreign is everything else that lies where only such files
-// belong. Neither was opened. A dataset that does not exist has nothing.
-func Contents(ctx context.Context, dataset depot.Reader) (published, foreign []string, err error) {
-	for e, err := range dataset.List(ctx, "") {
-		if err != nil {
-			return nil, nil, &Error{Op: "list dataset", Err: err}
-		}
-		switch {
-		case isOutput(e.Path):
-			published = append(published, e.Path)
-		case strings.Contains(e.Path, "/") && !isManifest(dataset, e.Path):
-			foreign = append(foreign, e.Path)
-		}
+// Contents returns the slash paths of the files that readers see, in order. None
+// was opened. A dataset that does not exist has nothing.
+func Contents(ctx context.Context, dataset depot.Reader) ([]string, error) {
+	s, err := ReadSnapshot(ctx, dataset)
+	if err != nil {
+		return nil, err
 	}
-	return published, foreign, nil
+	paths := make([]string, len(s.Files))
+	for i, f := range s.Files {
+		paths[i] = f.Path
+	}
+	return paths, nil
 }
 
 // ReadPublished reads one file of Contents to its end, as the medium gives it

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"unicode/utf8"
+
+	"acctpull/internal/durable"
 )
 
 // ErrConflict matches the error of an output whose name is taken by other
@@ -52,6 +54,12 @@ func (e *Error) Hint() string {
 	switch {
 	case errors.Is(e.Err, ErrConflict):
 		return "run the version of acctpull that published the file, or move the file away if the batch was never recorded in the ledger"
+	case errors.Is(e.Err, ErrNoManifest):
+		return "restore the directory manifest from a copy, or at least its newest file; a listing would count replaced files twice"
+	case errors.Is(e.Err, ErrStale):
+		return "nothing is lost; run it again, and it is planned anew"
+	case errors.Is(e.Err, durable.ErrNoExchange):
+		return "files of a dataset are replaced only on a file system that can exchange two names (ext4, XFS, Btrfs, tmpfs; not NFS), or in a bucket; nothing was changed"
 	case errors.Is(e.Err, syscall.ENOSPC), errors.Is(e.Err, syscall.EDQUOT):
 		return "free space on the file system of the dataset; nothing of the batch is recorded, and it is repeated"
 	case errors.Is(e.Err, syscall.EMFILE):

@@ -77,6 +77,16 @@ func (h History) gone(p string) (GoneFile, bool) {
 	return GoneFile{}, false
 }
 
+// replacedAt tells when the file at a path was replaced.
+func (h History) replacedAt(p string) (at time.Time, was bool) {
+	for _, r := range h {
+		if !r.Pending && slices.ContainsFunc(r.Removed, func(g GoneFile) bool { return g.Path == p }) {
+			return r.Time, true
+		}
+	}
+	return at, false
+}
+
 // Made returns the files that were added and not removed since, by path: those
 // that have to be there.
 func (h History) Made() map[string]MadeFile {

@@ -11,8 +11,9 @@ import (
 // TestMain lets the test binary be the child that some tests start.
 func TestMain(m *testing.M) {
 	for env, child := range map[string]func(string) error{
-		memoryEnv: memoryChild,
-		crashEnv:  crashChild,
+		memoryEnv:  memoryChild,
+		crashEnv:   crashChild,
+		replaceEnv: replaceChild,
 	} {
 		if arg := os.Getenv(env); arg != "" {
 			if err := child(arg); err != nil {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -34,6 +35,9 @@ const (
 
 // manifestDigest is the last field of a manifest, on a line of its own.
 var manifestDigest = durable.Digest{Before: `,"digest":"`, After: `"}`}
+
+// ErrNoManifest: a bucket that had manifests has none any more.
+var ErrNoManifest = errors.New("the manifests of the dataset are gone, and only they tell which files belong to it")
 
 // manifest is one snapshot of a dataset in a bucket.
 type manifest struct {
@@ -152,10 +156,21 @@ func newestManifest(ctx context.Context, dataset depot.Reader) (int64, error) {
 // openManifest reads the newest manifest; nil if there is none.
 func openManifest(ctx context.Context, dataset depot.Reader) (*manifest, error) {
 	n, err := newestManifest(ctx, dataset)
-	if err != nil || n == 0 {
+	if err != nil {
 		return nil, err
 	}
-	return readManifest(ctx, dataset, n)
+	if n > 0 {
+		return readManifest(ctx, dataset, n)
+	}
+	for e, err := range dataset.List(ctx, pagesDir) {
+		if err != nil {
+			return nil, &Error{Op: "list manifest pages", Path: pagesDir, Err: err}
+		}
+		if !strings.HasPrefix(e.Path, pagePath(1, "", "")) { // of the first one, a crash can leave the pages
+			return nil, &Error{Op: "read manifest", Path: manifestDir, Err: ErrNoManifest}
+		}
+	}
+	return nil, nil
 }
 
 // readManifest reads the manifest of a generation.

@@ -3,8 +3,12 @@ package export
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"acctpull/internal/depot"
 )
@@ -184,5 +188,223 @@ func TestLateExporter(t *testing.T) {
 			}
 			c.checkRows()
 		})
+	}
+}
+
+// Two who replace the same files, and an exporter, at the same time, any number
+// of times: of the two one does it, and no row is lost or there twice.
+func TestReplaceAtOnce(t *testing.T) {
+	for name, store := range stores {
+		t.Run(name, func(t *testing.T) {
+			c := newCounted(t, store)
+			for range 6 {
+				c.export(0, 3)
+			}
+			for range 8 {
+				all := c.paths("date=2026-03-04")
+				changes := []Change{c.change(all), c.change(all[:len(all)-1]), c.change(all)}
+				var wg sync.WaitGroup
+				errs := make([]error, len(changes))
+				o := c.options()
+				for i, ch := range changes {
+					wg.Go(func() { errs[i] = Replace(context.Background(), c.dataset, ch, o) })
+				}
+				c.export(0, 5)
+				c.export(1, 2)
+				wg.Wait()
+				done := 0
+				for _, err := range errs {
+					if err == nil {
+						done++
+					} else if !errors.Is(err, ErrStale) {
+						t.Fatal(err)
+					}
+				}
+				// The first and the last are the same change.
+				if done != 1 && (done != 2 || errs[1] == nil) {
+					t.Errorf("%d changes were made: %v", done, errs)
+				}
+				c.checkRows()
+			}
+		})
+	}
+}
+
+// Somebody else changes the dataset at every moment of a replacement and of an
+// export in a bucket.
+func TestConflictAtEveryRequest(t *testing.T) {
+	for n := 1; ; n++ {
+		c := newCounted(t, newBucket)
+		for range 3 {
+			c.export(0, 3)
+		}
+		b, at := c.dataset.(*memBucket), 0
+		change := c.change(c.paths("")[:2])
+		late := c.batch // published already, and once more below
+		hit := false
+		b.before = func(string, string) error {
+			if at++; at == n && !hit {
+				hit = true
+				b.before = nil
+				c.export(0, 4)
+				if err := c.replace(c.change(c.paths("")[2:])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return nil
+		}
+		if err := c.replace(change); err != nil && !errors.Is(err, ErrStale) {
+			t.Fatal(err)
+		}
+		b.before = nil
+		c.checkRows()
+		if _, err := c.Run(context.Background(), late); err != nil {
+			t.Fatal(err)
+		}
+		c.checkRows()
+		if !hit {
+			if n < 4 {
+				t.Errorf("only %d requests", n)
+			}
+			return
+		}
+	}
+}
+
+// A bucket that somebody filled without a manifest is taken over as it is, once;
+// a bucket that lost its manifests is not.
+func TestFirstManifest(t *testing.T) {
+	c := newCounted(t, newBucket)
+	c.export(0, 3)
+	c.export(1, 4)
+	b := c.dataset.(*memBucket)
+	before := c.paths("")
+	maps.DeleteFunc(b.objects, func(p string, _ []byte) bool { return strings.HasPrefix(p, "manifest/") })
+	if _, err := ReadSnapshot(context.Background(), b); !errors.Is(err, ErrNoManifest) {
+		t.Errorf("without its manifests: %v", err)
+	}
+	maps.DeleteFunc(b.objects, func(p string, _ []byte) bool { return strings.HasPrefix(p, ".manifest/") })
+	if got := c.paths(""); !slices.Equal(got, before) {
+		t.Errorf("files %q, were %q", got, before)
+	}
+	c.export(1, 5)
+	c.checkRows()
+	if err := c.replace(c.change(c.paths("date=2026-03-05"))); err != nil {
+		t.Fatal(err)
+	}
+	c.checkRows()
+	if s, err := ReadSnapshot(context.Background(), b, "saa"); err != nil || len(s.Files) != 0 || s.Generation != 3 {
+		t.Errorf("another table: %+v, %v", s, err)
+	}
+}
+
+// What was replaced stays for the grace period, for those who read an older
+// snapshot, and goes then; what is in use never goes.
+func TestCleanReplaced(t *testing.T) {
+	for name, store := range stores {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			c := newCounted(t, store)
+			now := time.Now()
+			c.o.Now = func() time.Time { return now }
+			replace := func() {
+				o := c.options()
+				o.Now = now
+				if err := Replace(ctx, c.dataset, c.change(c.paths("")), o); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for range 3 {
+				c.export(0, 3)
+			}
+			replaced := c.paths("")
+			replace()
+			now = now.Add(40 * time.Minute)
+			c.export(0, 2)
+			if n, err := CleanReplaced(ctx, c.dataset, now, DefaultGrace); err != nil || name == "directory" && n != 0 {
+				t.Fatalf("%d files went, %v", n, err)
+			}
+			replace()
+			now = now.Add(40 * time.Minute)
+			there := func(p string) bool {
+				o, err := c.dataset.Open(ctx, p)
+				if err == nil {
+					err = o.Close()
+				}
+				return err == nil
+			}
+			for _, p := range replaced {
+				if there(p) != (name == "bucket") {
+					t.Errorf("%s is there: %t", p, there(p))
+				}
+			}
+			if n, err := CleanReplaced(ctx, c.dataset, now, DefaultGrace); err != nil || n == 0 {
+				t.Fatalf("%d files went, %v", n, err)
+			}
+			for _, p := range replaced {
+				if there(p) {
+					t.Errorf("%s is still there", p)
+				}
+			}
+			c.checkRows()
+			now = now.Add(2 * time.Hour)
+			if n, err := CleanReplaced(ctx, c.dataset, now, DefaultGrace); err != nil || n == 0 {
+				t.Fatalf("%d files went, %v", n, err)
+			}
+			if n, err := CleanReplaced(ctx, c.dataset, now, DefaultGrace); err != nil || n != 0 {
+				t.Fatalf("%d files went once more, %v", n, err)
+			}
+			c.checkRows()
+			if b, ok := c.dataset.(*memBucket); ok {
+				// The file, the page, its history, the manifest, and the catalog.
+				if keys := slices.Sorted(maps.Keys(b.objects)); len(keys) != 5 {
+					t.Errorf("left: %q", keys)
+				}
+			} else if left := c.leftBeside(asideDir); len(left) != 0 {
+				t.Errorf("left: %q", left)
+			}
+			v, err := TakeInventory(ctx, c.dataset)
+			if err != nil || len(v.Unsound)+len(v.Foreign)+len(v.Stray) != 0 || len(v.Gone()) != 5 || len(v.Made()) != 1 {
+				t.Errorf("%+v, %v", v, err)
+			}
+			c.export(0, 2)
+			replace()
+			c.checkRows()
+		})
+	}
+}
+
+// A writer that was away for so long that the number it wants is free again is
+// not believed by anybody, itself included.
+func TestNumberUsedAgain(t *testing.T) {
+	ctx := context.Background()
+	c := newCounted(t, newBucket)
+	now := time.Now()
+	c.o.Now = func() time.Time { return now }
+	for range 3 {
+		c.export(0, 3)
+	}
+	b := c.dataset.(*memBucket)
+	change := c.change(c.paths("")[:2])
+	slept := false
+	b.before = func(_, p string) error {
+		if _, root := parseManifestPath(p); root && !slept {
+			slept, b.before = true, nil
+			for range 3 {
+				now = now.Add(2 * time.Hour)
+				c.export(0, 1)
+			}
+			if _, err := CleanReplaced(ctx, b, now.Add(2*time.Hour), time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return nil
+	}
+	if err := c.replace(change); err != nil {
+		t.Fatal(err)
+	}
+	c.checkRows()
+	if got := c.paths(""); !slept || len(got) != 5 || !slices.Contains(got, change.Add[0].Path) {
+		t.Errorf("files %q", got)
 	}
 }

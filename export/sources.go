@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/parquet-go/parquet-go"
@@ -19,6 +20,8 @@ type PublishedBatch struct {
 	ID string
 	// Outputs are the outputs that are there. SHA256 is not filled in.
 	Outputs []ledger.Output
+	// Replaced are the outputs that other files stand in for since.
+	Replaced []ledger.Output
 	// Missing are the paths, relative to the dataset root, of outputs that the
 	// batch has and the dataset has not. A batch with missing outputs was cut
 	// off while it was published: its files are no proof that all rows of its
@@ -26,7 +29,9 @@ type PublishedBatch struct {
 	Missing []string
 	// Sources are the inputs with rows in Outputs, by device, name and hash;
 	// Records is summed over the outputs. Inputs without any row, and those
-	// that were quarantined, are not known to the dataset.
+	// that were quarantined, are not known to the dataset; nor are the sources
+	// of Replaced: they are those of the batch with the ID "", which stands for
+	// all files that were made of others, derived tables left out.
 	Sources []Source
 }
 
@@ -38,20 +43,34 @@ type PublishedBatch struct {
 //
 // A file below a record directory that acctpull did not write is an error.
 func Sources(ctx context.Context, dataset depot.Reader) ([]PublishedBatch, error) {
-	paths, _, err := Contents(ctx, dataset)
+	v, err := TakeInventory(ctx, dataset)
 	if err != nil {
 		return nil, err
 	}
-	slices.Sort(paths)
+	if len(v.Unsound) > 0 {
+		return nil, &Error{Op: "read sources", Path: v.Unsound[0].Path, Err: v.Unsound[0].Err}
+	}
 	batches := map[string]*batchReader{}
-	for _, rel := range paths {
-		if err := readSources(ctx, batches, dataset, rel); err != nil {
-			return nil, &Error{Op: "read sources", Path: rel, Err: err}
+	for _, f := range v.Files {
+		if err := readSources(ctx, batches, dataset, f.Path); err != nil {
+			return nil, &Error{Op: "read sources", Path: f.Path, Err: err}
 		}
+	}
+	gone, there := v.Gone(), v.index()
+	for _, g := range gone {
+		if g.Batch == "" {
+			continue
+		}
+		b := of(batches, g.Batch)
+		b.Replaced = append(b.Replaced, g.output())
 	}
 	list := make([]PublishedBatch, 0, len(batches))
 	for _, b := range batches {
-		list = append(list, b.result(paths))
+		list = append(list, b.result(func(p string) bool {
+			_, is := there[p]
+			_, was := gone[p]
+			return is || was
+		}))
 	}
 	slices.SortFunc(list, func(a, b PublishedBatch) int { return cmp.Compare(a.ID, b.ID) })
 	return list, nil
@@ -64,9 +83,20 @@ type batchReader struct {
 	records map[Source]int64
 }
 
-func (b *batchReader) result(paths []string) PublishedBatch {
+// of returns the reader of a batch.
+func of(batches map[string]*batchReader, id string) *batchReader {
+	b := batches[id]
+	if b == nil {
+		b = &batchReader{records: map[Source]int64{}}
+		b.ID = id
+		batches[id] = b
+	}
+	return b
+}
+
+func (b *batchReader) result(there func(path string) bool) PublishedBatch {
 	for _, p := range b.planned {
-		if _, ok := slices.BinarySearch(paths, p); !ok {
+		if !there(p) {
 			b.Missing = append(b.Missing, p)
 		}
 	}
@@ -75,6 +105,7 @@ func (b *batchReader) result(paths []string) PublishedBatch {
 		b.Sources = append(b.Sources, s)
 	}
 	slices.SortFunc(b.Sources, compareSources)
+	slices.SortFunc(b.Replaced, func(a, b ledger.Output) int { return cmp.Compare(a.Path, b.Path) })
 	return b.PublishedBatch
 }
 
@@ -84,11 +115,9 @@ func readSources(ctx context.Context, batches map[string]*batchReader, dataset d
 	if err != nil {
 		return err
 	}
-	b := batches[p.Output.Batch]
-	if b == nil {
-		b = &batchReader{records: map[Source]int64{}, planned: p.Batch}
-		b.ID = p.Output.Batch
-		batches[b.ID] = b
+	b := of(batches, p.Output.Batch)
+	if b.planned == nil {
+		b.planned = p.Batch
 	}
 	if !slices.Equal(b.planned, p.Batch) {
 		return fmt.Errorf("batch %s has other outputs in another file", quote(b.ID))
@@ -98,7 +127,9 @@ func readSources(ctx context.Context, batches map[string]*batchReader, dataset d
 		s.Records = 0
 		b.records[s] += n
 	}
-	b.Outputs = append(b.Outputs, p.Output)
+	if b.ID != "" {
+		b.Outputs = append(b.Outputs, p.Output)
+	}
 	return nil
 }
 
@@ -113,6 +144,9 @@ func readPublished(ctx context.Context, dataset depot.Reader, rel string) (p Pub
 	pf, err := parquet.OpenFile(f, f.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
 		return p, err
+	}
+	if _, ok := pf.Lookup(metaBatch); !ok {
+		return readMade(pf, rel)
 	}
 	var info batchInfo
 	if err := errors.Join(lookup(pf, metaBatch, &info), lookup(pf, metaSources, &p.Sources)); err != nil {
@@ -137,6 +171,92 @@ func readPublished(ctx context.Context, dataset depot.Reader, rel string) (p Pub
 		Batch: info.ID, Path: rel, Rows: rows, Record: at.Table, Date: at.Date,
 	}
 	return p, nil
+}
+
+// readMade reads a file that was made of others. Its sources are counted row by
+// row: there can be too many for a footer.
+func readMade(pf *parquet.File, rel string) (p Published, err error) {
+	at, ok := ParsePath(rel)
+	if !ok {
+		return p, errors.New("its path is not that of a data file")
+	}
+	want := (&Table{Name: at.Table, Version: at.Version}).ID()
+	if id, ok := pf.Lookup(metaSchema); !ok || id != want {
+		return p, fmt.Errorf("its schema is %.256q, and should be %q", id, want)
+	}
+	p.Output = ledger.Output{Path: rel, Rows: pf.NumRows(), Record: at.Table, Date: at.Date}
+	if Derived(at.Table) {
+		return p, nil
+	}
+	p.Sources, err = countSources(pf)
+	return p, err
+}
+
+// countSources counts the rows of each source.
+func countSources(pf *parquet.File) ([]Source, error) {
+	rows := map[Source]int64{}
+	for _, g := range pf.RowGroups() {
+		var columns [3][]string
+		for i, name := range []string{colDevice, colSourceFile, colSourceSum} {
+			leaf, ok := pf.Schema().Lookup(name)
+			if !ok {
+				return nil, fmt.Errorf("it has no column %s", name)
+			}
+			var err error
+			if columns[i], err = readTexts(g.ColumnChunks()[leaf.ColumnIndex], g.NumRows()); err != nil {
+				return nil, err
+			}
+		}
+		for i := range columns[0] {
+			rows[Source{Device: columns[0][i], Name: columns[1][i], SHA256: columns[2][i]}]++
+		}
+	}
+	var list []Source
+	for s, n := range rows {
+		s.Records = n
+		list = append(list, s)
+	}
+	slices.SortFunc(list, compareSources)
+	return list, nil
+}
+
+// readTexts reads a column of texts. Values that follow each other and are alike
+// share their memory.
+func readTexts(c parquet.ColumnChunk, n int64) (texts []string, err error) {
+	pages := c.Pages()
+	defer func() { err = errors.Join(err, pages.Close()) }()
+	values := make([]parquet.Value, 4096)
+	for {
+		page, err := pages.ReadPage()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		for r := page.Values(); ; {
+			k, err := r.ReadValues(values)
+			for _, v := range values[:k] {
+				if last := len(texts) - 1; last >= 0 && texts[last] == string(v.ByteArray()) {
+					texts = append(texts, texts[last])
+				} else {
+					texts = append(texts, string(v.ByteArray()))
+				}
+			}
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				parquet.Release(page)
+				return nil, err
+			}
+		}
+		parquet.Release(page)
+	}
+	if int64(len(texts)) != n {
+		return nil, fmt.Errorf("a column has %d values, its row group %d rows", len(texts), n)
+	}
+	return texts, nil
 }
 
 // lookup decodes a JSON value of the file metadata.

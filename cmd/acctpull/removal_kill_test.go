@@ -161,7 +161,7 @@ func (r *removing) exported(sum string) bool {
 	}
 	ctx := r.t.Context()
 	dataset := depot.NewDir(filepath.Join(r.data, "dataset"))
-	there, _, err := export.Contents(ctx, dataset)
+	there, err := export.Contents(ctx, dataset)
 	if err != nil {
 		r.t.Error(err)
 	}

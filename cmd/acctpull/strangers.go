@@ -34,7 +34,7 @@ func (s *store) checkOurs(ctx context.Context, batch string) error {
 		return nil
 	}
 	dataset := s.part(s.dataset)
-	there, _, err := export.Contents(ctx, dataset)
+	there, err := export.Contents(ctx, dataset)
 	if err != nil {
 		return err
 	}
@@ -46,6 +46,11 @@ func (s *store) checkOurs(ctx context.Context, batch string) error {
 			return err
 		}
 		if there, err = s.unknown(ctx, there); err != nil { // one may have finished meanwhile
+			return err
+		}
+	}
+	if len(there) > 0 { // what stands in for files of the ledger
+		if there, err = export.Unmade(ctx, dataset, there); err != nil {
 			return err
 		}
 	}

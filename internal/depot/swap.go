@@ -180,9 +180,13 @@ func (s *Swap) prune() error {
 // Abort removes what was prepared, if Commit was not called.
 func (s *Swap) Abort() error { return os.RemoveAll(s.aside) }
 
+// ProbePrefix begins the names of directories that PrepareSwap makes beside aside
+// to see what the file system can do, and removes at once.
+const ProbePrefix = "probe-"
+
 // probeExchange tries on two new directories whether they can change places.
 func probeExchange(dir string) (err error) {
-	a, err := os.MkdirTemp(dir, "probe-")
+	a, err := os.MkdirTemp(dir, ProbePrefix)
 	if err != nil {
 		return err
 	}
