@@ -15,6 +15,7 @@ import (
 
 	"github.com/parquet-go/parquet-go"
 
+	"acctpull/internal/columns"
 	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
@@ -32,7 +33,7 @@ func merged(ctx context.Context, dataset depot.Reader, staging string, replaced 
 	if err != nil {
 		return f, err
 	}
-	var groups []parquet.RowGroup
+	var inputs []*columns.File
 	var open []io.Closer
 	defer func() {
 		for _, c := range open {
@@ -45,21 +46,35 @@ func merged(ctx context.Context, dataset depot.Reader, staging string, replaced 
 			return f, err
 		}
 		open = append(open, src)
-		pf, err := parquet.OpenFile(src, src.Size())
+		in, err := columns.Open(src, src.Size())
 		if err != nil {
 			return f, err
 		}
-		groups = append(groups, pf.RowGroups()...)
+		inputs = append(inputs, in)
 	}
-	w := parquet.NewWriter(t, groups[0].Schema(), parquet.KeyValueMetadata(metaSchema, fmt.Sprintf("%s/%d", at.Table, at.Version)))
-	for _, g := range groups {
-		rows := g.Rows()
-		_, err := parquet.CopyRows(w, rows)
-		if err := errors.Join(err, rows.Close()); err != nil {
+	m, err := columns.Merge(inputs, columns.MergeOptions{Temp: staging})
+	if err != nil {
+		return f, err
+	}
+	open = append(open, m)
+	w := columns.NewWriter(t, *m.Schema(), columns.WriterOptions{})
+	for {
+		b, err := m.Next(ctx)
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			err = w.WriteRows(b)
+		}
+		if err != nil {
 			return f, err
 		}
 	}
-	if err := errors.Join(w.Close(), t.Seal()); err != nil {
+	metadata := map[string]string{"acctpull.schema": fmt.Sprintf("%s/%d", at.Table, at.Version)}
+	for _, kv := range NewMade(ReasonCompact, replaced).Metadata(nil) {
+		metadata[kv.Key] = kv.Value
+	}
+	if err := errors.Join(w.Close(metadata), t.Seal()); err != nil {
 		return f, err
 	}
 	f.Local = t.Path()

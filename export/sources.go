@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/parquet-go/parquet-go"
 
+	"acctpull/internal/columns"
 	"acctpull/internal/depot"
 	"acctpull/ledger"
 )
@@ -146,7 +148,7 @@ func readPublished(ctx context.Context, dataset depot.Reader, rel string) (p Pub
 		return p, err
 	}
 	if _, ok := pf.Lookup(metaBatch); !ok {
-		return readMade(pf, rel)
+		return readReplacing(ctx, f, rel)
 	}
 	var info batchInfo
 	if err := errors.Join(lookup(pf, metaBatch, &info), lookup(pf, metaSources, &p.Sources)); err != nil {
@@ -173,90 +175,79 @@ func readPublished(ctx context.Context, dataset depot.Reader, rel string) (p Pub
 	return p, nil
 }
 
-// readMade reads a file that was made of others. Its sources are counted row by
-// row: there can be too many for a footer.
-func readMade(pf *parquet.File, rel string) (p Published, err error) {
+// readReplacing reads a file that was made of others. Its sources are counted row
+// by row: there can be too many for a footer.
+func readReplacing(ctx context.Context, f depot.Object, rel string) (p Published, err error) {
 	at, ok := ParsePath(rel)
 	if !ok {
 		return p, errors.New("its path is not that of a data file")
 	}
+	file, err := columns.Open(f, f.Size())
+	if err != nil {
+		return p, err
+	}
+	if _, ok, err := readMade(file.Metadata); err != nil || !ok {
+		return p, cmp.Or(err, fmt.Errorf("it has neither metadata %s nor %s", metaBatch, metaMade))
+	}
 	want := (&Table{Name: at.Table, Version: at.Version}).ID()
-	if id, ok := pf.Lookup(metaSchema); !ok || id != want {
+	if id, ok := file.Metadata(metaSchema); !ok || id != want {
 		return p, fmt.Errorf("its schema is %.256q, and should be %q", id, want)
 	}
-	p.Output = ledger.Output{Path: rel, Rows: pf.NumRows(), Record: at.Table, Date: at.Date}
+	p.Output = ledger.Output{Path: rel, Rows: file.Rows(), Record: at.Table, Date: at.Date}
 	if Derived(at.Table) {
 		return p, nil
 	}
-	p.Sources, err = countSources(pf)
+	truncated, err := readTruncated(file.Metadata)
+	if err != nil {
+		return p, err
+	}
+	p.Sources, err = countSources(ctx, file, truncated)
 	return p, err
 }
 
 // countSources counts the rows of each source.
-func countSources(pf *parquet.File) ([]Source, error) {
+func countSources(ctx context.Context, file *columns.File, truncated []Source) ([]Source, error) {
 	rows := map[Source]int64{}
-	for _, g := range pf.RowGroups() {
-		var columns [3][]string
-		for i, name := range []string{colDevice, colSourceFile, colSourceSum} {
-			leaf, ok := pf.Schema().Lookup(name)
-			if !ok {
-				return nil, fmt.Errorf("it has no column %s", name)
-			}
-			var err error
-			if columns[i], err = readTexts(g.ColumnChunks()[leaf.ColumnIndex], g.NumRows()); err != nil {
-				return nil, err
-			}
+	count := func(s Source, n int64) {
+		if _, known := rows[s]; !known { // the texts of a batch are its own
+			s = Source{Device: strings.Clone(s.Device), Name: strings.Clone(s.Name), SHA256: strings.Clone(s.SHA256)}
 		}
-		for i := range columns[0] {
-			rows[Source{Device: columns[0][i], Name: columns[1][i], SHA256: columns[2][i]}]++
-		}
+		rows[s] += n
 	}
-	var list []Source
-	for s, n := range rows {
-		s.Records = n
-		list = append(list, s)
-	}
-	slices.SortFunc(list, compareSources)
-	return list, nil
-}
-
-// readTexts reads a column of texts. Values that follow each other and are alike
-// share their memory.
-func readTexts(c parquet.ColumnChunk, n int64) (texts []string, err error) {
-	pages := c.Pages()
-	defer func() { err = errors.Join(err, pages.Close()) }()
-	values := make([]parquet.Value, 4096)
+	scan := file.Scan(columns.ScanOptions{Columns: []string{colDevice, colSourceFile, colSourceSum}})
 	for {
-		page, err := pages.ReadPage()
+		b, err := scan.Next(ctx)
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
 			return nil, err
 		}
-		for r := page.Values(); ; {
-			k, err := r.ReadValues(values)
-			for _, v := range values[:k] {
-				if last := len(texts) - 1; last >= 0 && texts[last] == string(v.ByteArray()) {
-					texts = append(texts, texts[last])
-				} else {
-					texts = append(texts, string(v.ByteArray()))
-				}
+		var last Source
+		n := int64(0) // rows in a row that are from last
+		for i := range b.Rows {
+			var s Source
+			s.Device, _ = b.Columns[0].Text(i)
+			s.Name, _ = b.Columns[1].Text(i)
+			s.SHA256, _ = b.Columns[2].Text(i)
+			if s != last && n > 0 {
+				count(last, n)
+				n = 0
 			}
-			if err == io.EOF {
-				break
-			}
-			if err != nil {
-				parquet.Release(page)
-				return nil, err
-			}
+			last, n = s, n+1
 		}
-		parquet.Release(page)
+		if n > 0 {
+			count(last, n)
+		}
 	}
-	if int64(len(texts)) != n {
-		return nil, fmt.Errorf("a column has %d values, its row group %d rows", len(texts), n)
+	list := make([]Source, 0, len(rows))
+	for s, n := range rows {
+		s.Records = n
+		s.Truncated = slices.ContainsFunc(truncated, func(t Source) bool { return t.Device == s.Device && t.SHA256 == s.SHA256 })
+		list = append(list, s)
 	}
-	return texts, nil
+	slices.SortFunc(list, compareSources)
+	return list, nil
 }
 
 // lookup decodes a JSON value of the file metadata.

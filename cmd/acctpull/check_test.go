@@ -174,6 +174,8 @@ func kinds(t *testing.T, data string) map[string][]string {
 			return nil
 		case strings.HasPrefix(base, "ledger.db"):
 			kind = base
+		case strings.HasPrefix(rel, "dataset/.replaced/"):
+			kind = "history"
 		case strings.HasSuffix(base, ".parquet"):
 			kind = "parquet"
 		case strings.HasPrefix(rel, "devices"):
@@ -200,6 +202,7 @@ func TestFlippedBitProof(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 0))
 	closed, _, _ := mixed(t)
+	replacedIn(t, closed)
 	crashed := crashedCopy(t, closed)
 	found, where := 0, map[string]int{}
 	for n := range flips {
@@ -236,7 +239,7 @@ func TestFlippedBitProof(t *testing.T) {
 			t.Errorf("after all is as it was: %v", got)
 		}
 	}
-	if len(where) < 8 {
+	if len(where) < 9 {
 		t.Errorf("only these kinds of files were hit: %v", where)
 	}
 }
