@@ -151,7 +151,7 @@ func runTable(ctx context.Context, dataset depot.Reader, files *usageFiles, e *e
 	}
 	for {
 		e.deferred = false
-		m, err := columns.Merge(open, columns.MergeOptions{Columns: e.columnNames(c != nil), Memory: mergeMemory, Dir: scratch})
+		m, err := columns.Merge(open, columns.MergeOptions{Columns: e.columnNames(c != nil), Memory: mergeMemory, Temp: scratch})
 		if err != nil {
 			return err
 		}
