@@ -259,3 +259,19 @@ func allMembers(groups []Group) []Member {
 	}
 	return all
 }
+
+// ParseUnit reads the name of a unit.
+func ParseUnit(s string) (Unit, error) {
+	if u := Unit(s); u == Octets || u == Packets {
+		return u, nil
+	}
+	return "", invalid("octets or packets", "no unit %q", clip(s))
+}
+
+// ParseDirection reads the name of a direction.
+func ParseDirection(s string) (Direction, error) {
+	if d := Direction(s); d == In || d == Out {
+		return d, nil
+	}
+	return "", invalid("in or out", "no direction %q", clip(s))
+}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"acctpull/internal/columns"
@@ -55,15 +54,15 @@ func Run(ctx context.Context, dataset depot.Reader, o Options, s Settings) (*Rep
 	if err := o.complete(); err != nil {
 		return nil, nil, err
 	}
-	from := o.Window.From.UnixMicro() - slack
+	src := &source{dataset: dataset, from: o.Window.From.UnixMicro() - slack, to: o.Window.To.UnixMicro() + slack}
 	if s.Proof {
-		from -= proofBefore
+		src.from -= proofBefore
 	}
-	files, err := listUsage(ctx, dataset, from, o.Window.To.UnixMicro()+slack)
+	tables, err := src.tables(ctx, s.Catalogue)
 	if err != nil {
 		return nil, nil, err
 	}
-	list, err := Choose(s.Catalogue, files.tables, s.Tables, &o)
+	list, err := Choose(s.Catalogue, tables, s.Tables, &o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -89,7 +88,7 @@ func Run(ctx context.Context, dataset depot.Reader, o Options, s Settings) (*Rep
 		r.Tables = append(r.Tables, string(def.Name)+UsageSuffix)
 		e.plots.want = s.Plots
 		e.emit = func(f Figure) { r.Figures = append(r.Figures, f) }
-		if err := runTable(ctx, dataset, files, e, c, s.Scratch); err != nil {
+		if err := runTable(ctx, src, e, c, s.Scratch); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -140,8 +139,8 @@ func (o *Options) complete() error {
 
 // runTable makes the figures of one table, in as many passes as groups need to fit
 // into memory.
-func runTable(ctx context.Context, dataset depot.Reader, files *usageFiles, e *engine, c *collector, scratch string) (err error) {
-	open, closeAll, err := files.open(ctx, dataset, string(e.measure.def.Name))
+func runTable(ctx context.Context, src *source, e *engine, c *collector, scratch string) (err error) {
+	open, closeAll, err := src.open(ctx, usage.Name(string(e.measure.def.Name)))
 	if err != nil {
 		return err
 	}
@@ -149,7 +148,7 @@ func runTable(ctx context.Context, dataset depot.Reader, files *usageFiles, e *e
 	if c != nil {
 		c.table(e)
 	}
-	for {
+	for len(open) > 0 {
 		e.deferred = false
 		m, err := columns.Merge(open, columns.MergeOptions{Columns: e.columnNames(c != nil), Memory: mergeMemory, Temp: scratch})
 		if err != nil {
@@ -160,9 +159,10 @@ func runTable(ctx context.Context, dataset depot.Reader, files *usageFiles, e *e
 			return fmt.Errorf("read %s: %w", usage.Name(string(e.measure.def.Name)), err)
 		}
 		if !e.deferred {
-			return nil
+			break
 		}
 	}
+	return nil
 }
 
 // mergeMemory is what the merge of the days may take.
@@ -251,64 +251,3 @@ func (o *Options) compare(a, b *Figure) int {
 	return a.Total.Cmp(b.Total)
 }
 
-// usageFiles are the usage tables of a dataset, and the files of a window.
-type usageFiles struct {
-	tables []string            // record names, sorted
-	paths  map[string][]string // of each record name, in the window
-}
-
-// listUsage lists the files that may hold rows of a range of time, in microseconds.
-func listUsage(ctx context.Context, dataset depot.Reader, from, to int64) (*usageFiles, error) {
-	first, last := microTime(from).Format(time.DateOnly), microTime(to).Format(time.DateOnly)
-	out := &usageFiles{paths: map[string][]string{}}
-	for entry, err := range dataset.List(ctx, "") {
-		if err != nil {
-			return nil, err
-		}
-		parts := strings.Split(entry.Path, "/")
-		if len(parts) != 4 || parts[1] != "v1" || !strings.HasSuffix(parts[3], ".parquet") {
-			continue
-		}
-		name, ok := usage.RecordOf(parts[0])
-		date, dated := strings.CutPrefix(parts[2], "date=")
-		if !ok || !dated {
-			continue
-		}
-		if !slices.Contains(out.tables, name) {
-			out.tables = append(out.tables, name)
-		}
-		if date >= first && date <= last {
-			out.paths[name] = append(out.paths[name], entry.Path)
-		}
-	}
-	slices.Sort(out.tables)
-	for _, p := range out.paths {
-		slices.Sort(p)
-	}
-	return out, nil
-}
-
-// open opens the files of a table.
-func (u *usageFiles) open(ctx context.Context, dataset depot.Reader, name string) (files []*columns.File, closeAll func() error, err error) {
-	var objects []depot.Object
-	closeAll = func() error {
-		var errs []error
-		for _, o := range objects {
-			errs = append(errs, o.Close())
-		}
-		return errors.Join(errs...)
-	}
-	for _, p := range u.paths[name] {
-		object, err := dataset.Open(ctx, p)
-		if err != nil {
-			return nil, nil, errors.Join(err, closeAll())
-		}
-		objects = append(objects, object)
-		f, err := columns.Open(object, object.Size())
-		if err != nil {
-			return nil, nil, errors.Join(fmt.Errorf("read %s: %w", p, err), closeAll())
-		}
-		files = append(files, f)
-	}
-	return files, closeAll, nil
-}

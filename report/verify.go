@@ -16,6 +16,7 @@ import (
 	"acctpull/internal/depot"
 	"acctpull/ledger"
 	"acctpull/record"
+	"acctpull/usage"
 )
 
 // Archive is where accounting files are looked for.
@@ -35,6 +36,8 @@ type Verification struct {
 	Reader    record.ReaderOptions
 	ReaderFor func(device string) *record.ReaderOptions
 	Identify  func(name string) (policy, fileID int)
+	// Narrow are the counters of 32 bits, as the dataset was made with.
+	Narrow []usage.Narrow
 	// OnFile is called for each source that was found and has its digest; nil is
 	// allowed.
 	OnFile func(Source)
@@ -68,7 +71,7 @@ func (p *Proof) Verify(ctx context.Context, how Verification) (*Verdict, error) 
 	if err != nil || len(v.Problems) > 0 {
 		return v, err
 	}
-	dataset, err := how.derive(ctx, inputs, v)
+	dataset, err := p.derive(ctx, &how, inputs, v)
 	if err != nil || len(v.Problems) > 0 {
 		return v, err
 	}
@@ -156,7 +159,7 @@ func (a *Archive) names(ctx context.Context) (map[string][]string, error) {
 }
 
 // derive makes a dataset with records and usage of the sources.
-func (how *Verification) derive(ctx context.Context, inputs []ledger.Input, v *Verdict) (depot.Reader, error) {
+func (p *Proof) derive(ctx context.Context, how *Verification, inputs []ledger.Input, v *Verdict) (depot.Reader, error) {
 	x, err := export.New(export.Options{
 		Dataset: how.Scratch, Quarantine: how.Scratch + "/.quarantine",
 		Open: func(in ledger.Input) (io.ReadCloser, error) { return how.Archive.Files.Open(ctx, in.Stored) },
@@ -182,7 +185,17 @@ func (how *Verification) derive(ctx context.Context, inputs []ledger.Input, v *V
 		}
 	}
 	dataset := depot.NewDir(how.Scratch)
-	return dataset, deriveUsage(ctx, dataset, how)
+	o := usage.Options{Dataset: dataset, Scratch: how.Scratch + "/.staging", Narrow: how.Narrow}
+	for _, t := range p.Tables {
+		name, _ := usage.RecordOf(t.Name)
+		def, ok := how.Catalogue.Lookup(record.Name(name))
+		if !ok {
+			return nil, invalid("", "no record %q in the catalogue", clip(name))
+		}
+		o.Tables = append(o.Tables, export.Schema(def))
+	}
+	_, err = usage.Refresh(ctx, o)
+	return dataset, err
 }
 
 // rowKey tells rows of proofs from each other.
