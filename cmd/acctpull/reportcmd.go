@@ -96,7 +96,7 @@ func (f *reportFlags) register(fl *pflag.FlagSet, kind report.Kind) {
 	fl.StringSliceVar(&f.counters, "counter", nil, "`column` to add up, instead of those the catalogue calls forwarded or dropped")
 	fl.StringVar(&f.scope, "scope", "", "only rows of this `scope`, such as \"per queue\"")
 	fl.StringVar(&f.gaps, "gaps", "exclude", "gap `policy` for intervals without a delta: exclude, zero or refuse")
-	fl.DurationVar(&f.interval, "every", 0, "only intervals of this `length`, if there are several: 15m")
+	fl.DurationVar(&f.interval, "interval", 0, "only intervals of this `length`, if there are several: 15m")
 	fl.BoolVar(&f.mix, "mix", false, "accept intervals of several lengths in one figure")
 	if kind == report.P95 || kind == report.Top {
 		fl.StringVar(&f.percentile, "percentile", "95", "`percentile` of the rates, by nearest rank")
@@ -179,7 +179,7 @@ func (a *app) reportKind(kind report.Kind, short, long, example string) *cobra.C
 	}
 	f.register(c.Flags(), kind)
 	c.MarkFlagsMutuallyExclusive("by", "sum", "groups")
-	c.MarkFlagsMutuallyExclusive("every", "mix")
+	c.MarkFlagsMutuallyExclusive("interval", "mix")
 	c.MarkFlagsMutuallyExclusive("across", "sum", "groups")
 	return c
 }
