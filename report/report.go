@@ -152,7 +152,7 @@ type Coverage struct {
 	// the figure at that time.
 	Counted int `json:"counted"`
 	// Missing are the others, by their reason: the breaks of the usage table,
-	// and those of this package.
+	// and those of this package. If no length is known they are rows.
 	Missing map[string]int `json:"missing,omitempty"`
 	// Partial are counted intervals in which something that belongs to the figure
 	// had not begun or had already ended.

@@ -287,8 +287,16 @@ func (f *Figure) unplaced(g *group) {
 				f.Total.addSum(r.main)
 				f.Forwarded.addSum(r.forward)
 			}
+			f.Coverage.miss(reasons[max(cmpReason(r.reason, otherLen), 1)], 1)
 		}
 	}
+}
+
+func (c *Coverage) miss(reason string, n int) {
+	if c.Missing == nil {
+		c.Missing = map[string]int{}
+	}
+	c.Missing[reason] += n
 }
 
 // rates fills in everything that comes from single intervals.
@@ -336,10 +344,7 @@ func (g *group) rates(f *Figure, buffers *[2][]float64, plotted bool) {
 	}
 	for i, n := range missing {
 		if n > 0 {
-			if c.Missing == nil {
-				c.Missing = map[string]int{}
-			}
-			c.Missing[reasons[i]] = n
+			c.miss(reasons[i], n)
 		}
 	}
 	f.percentile(g, buffers)

@@ -100,11 +100,7 @@ func (p *Proof) locate(ctx context.Context, a *Archive, v *Verdict, onFile func(
 				everything, err = a.names(ctx)
 			}
 			if err == nil {
-				var elsewhere string
-				at, elsewhere, err = a.find(ctx, &s, everything[s.File])
-				if changed == "" {
-					changed = elsewhere
-				}
+				at, _, err = a.find(ctx, &s, everything[s.File]) // others have files of this name too
 			}
 		}
 		switch {
