@@ -250,4 +250,3 @@ func (o *Options) compare(a, b *Figure) int {
 	}
 	return a.Total.Cmp(b.Total)
 }
-
