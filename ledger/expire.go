@@ -85,7 +85,7 @@ const (
 
 	keptNumber = `SELECT COUNT(*) FROM (SELECT 1 FROM pulled WHERE state = 2 AND expired = 0 LIMIT $1) AS kept`
 	keptRest   = `SELECT COUNT(*) FROM pulled WHERE state = 2 AND expired = 0 AND (first_seen, id) > ($1, $2) AND first_seen < $3`
-	keptNewest = `SELECT first_seen FROM pulled WHERE state = 2 AND expired = 0 ORDER BY first_seen DESC, id DESC LIMIT 1`
+	keptNewest = `WHERE state = 2 AND pulled.expired = 0 ORDER BY first_seen DESC, pulled.id DESC LIMIT $1`
 )
 
 func scanKept(s scanner) (Kept, error) {
@@ -131,20 +131,25 @@ func (l *Ledger) StoredFiles(ctx context.Context, device string) iter.Seq2[Kept,
 }
 
 // CountKept counts the Exported files whose bytes are kept: all of them, but not
-// further than most, and those that KeptFiles would yield. newest is when the
-// last of them was first seen, zero if there is none.
-func (l *Ledger) CountKept(ctx context.Context, most int, from KeptFrom, before time.Time) (all, rest int, newest time.Time, err error) {
+// further than most, and those that KeptFiles would yield.
+func (l *Ledger) CountKept(ctx context.Context, most int, from KeptFrom, before time.Time) (all, rest int, err error) {
 	number := func(s scanner) (n int64, err error) { return n, s.Scan(&n) }
 	a, errA := collect(number)(l.query(ctx, keptNumber, most))
 	b, errB := collect(number)(l.query(ctx, keptRest, from.mark.first, from.mark.id, toMilli(before)))
-	c, errC := collect(number)(l.query(ctx, keptNewest))
-	if err := errors.Join(errA, errB, errC); err != nil {
-		return 0, 0, time.Time{}, l.fail("read", err)
+	if err := errors.Join(errA, errB); err != nil {
+		return 0, 0, l.fail("read", err)
 	}
-	if len(c) > 0 {
-		newest = fromMilli(c[0])
+	return int(a[0]), int(b[0]), nil
+}
+
+// NewestKept returns the Exported files that came last and whose bytes are kept,
+// the last one first, at most limit of them.
+func (l *Ledger) NewestKept(ctx context.Context, limit int) ([]Kept, error) {
+	all, err := collect(scanKept)(l.query(ctx, selectKept+keptNewest, limit))
+	if err != nil {
+		return nil, l.fail("read", err)
 	}
-	return int(a[0]), int(b[0]), newest, nil
+	return all, nil
 }
 
 // Expire records that the time of files is over and returns those whose bytes have
@@ -260,7 +265,7 @@ func (l *Ledger) Gone(ctx context.Context, gone []Expiring) error {
 }
 
 const (
-	outputsOf = `WHERE record = $1 AND date = $2 AND expired = 0`
+	outputsOf = `WHERE record = $1 AND date = $2`
 	// publishedAt is when the last batch ended that wrote into a day of a table.
 	publishedAt = `SELECT COALESCE(MAX(batch.finished), 0) FROM output JOIN batch ON batch.id = output.batch
 	WHERE record = $1 AND date = $2 AND expired = 0`
@@ -289,8 +294,9 @@ func (l *Ledger) OpenBatches(ctx context.Context) ([]string, error) {
 }
 
 // ExpireOutputs records that the time of a day of a table is over, and returns
-// what batches published for it. It must be called before anything is removed.
-// holds are as in Expire. Without outputs it is no error: a derived table has none.
+// what batches ever published for it. It must be called before anything is
+// removed. holds are as in Expire. Without outputs it is no error: a derived table
+// has none.
 func (l *Ledger) ExpireOutputs(ctx context.Context, now time.Time, record, date string, holds []Hold) (outputs []Output, err error) {
 	err = l.write(ctx, "expire", func(t *transaction) error {
 		if err := t.seen(holds); err != nil {
@@ -302,6 +308,9 @@ func (l *Ledger) ExpireOutputs(ctx context.Context, now time.Time, record, date 
 		}
 		for i := range outputs {
 			o := &outputs[i]
+			if !o.Expired.IsZero() {
+				continue
+			}
 			o.Expired = round(now)
 			if _, err := t.exec(updateOutput, toMilli(o.Expired), o.crc(), o.Path); err != nil {
 				return err

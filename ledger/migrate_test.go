@@ -153,7 +153,7 @@ func TestFromVersion1Damaged(t *testing.T) {
 
 // backTo2 takes from a ledger what version 3 added.
 var backTo2 = []string{
-	`DROP INDEX pulled_kept`, `DROP INDEX output_kept`, `DROP TABLE expiring`, `DROP TABLE hold`,
+	`DROP INDEX pulled_kept`, `DROP INDEX output_day`, `DROP TABLE expiring`, `DROP TABLE hold`,
 	`ALTER TABLE pulled DROP COLUMN expired`, `ALTER TABLE output DROP COLUMN expired`, `UPDATE schema_version SET version = 2`,
 }
 

@@ -154,7 +154,7 @@ var columns3 = [...]string{
 // added3 is what version 3 adds besides.
 var added3 = [...]string{
 	`CREATE INDEX pulled_kept ON pulled (first_seen, id) WHERE state = 2 AND expired = 0`,
-	`CREATE INDEX output_kept ON output (record, date) WHERE expired = 0`,
+	`CREATE INDEX output_day ON output (record, date)`,
 	`CREATE TABLE expiring (
 		file INTEGER NOT NULL PRIMARY KEY,
 		device TEXT NOT NULL,

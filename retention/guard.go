@@ -90,6 +90,27 @@ func CheckClock(c ClockCheck) error {
 
 func near(a, b time.Time) bool { return a.Sub(b).Abs() <= clockSlack }
 
+// BelieveClock compares the clocks of this machine with those that are kept in the
+// file at path; Last and Now of c are filled in. The error matches [ErrClock]
+// unless a person has confirmed the clock. keep writes what was seen into the
+// file; call it when what was allowed is done, and never after an error.
+func BelieveClock(path string, now time.Time, c ClockCheck, confirmed bool) (keep func() error, err error) {
+	return believeClock(path, now, c, confirmed, readClock)
+}
+
+func believeClock(path string, now time.Time, c ClockCheck, confirmed bool, clock func(time.Time) (ClockState, error)) (keep func() error, err error) {
+	if c.Last, err = loadClock(path); err != nil && !confirmed {
+		return nil, err
+	}
+	if c.Now, err = clock(now); err != nil {
+		return nil, err
+	}
+	if err := CheckClock(c); err != nil && !confirmed {
+		return nil, err
+	}
+	return func() error { return saveClock(path, c.Now) }, nil
+}
+
 // loadClock reads the state of the last sweep, zero if there is none yet.
 func loadClock(path string) (ClockState, error) {
 	b, err := os.ReadFile(path)

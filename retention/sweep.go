@@ -149,15 +149,12 @@ func Sweep(ctx context.Context, o Options, now time.Time) (Result, error) {
 		return s.r, &Error{Op: "sweep", Err: err}
 	}
 	s.r.Left = s.r.Expired
-	clock, err := s.guard()
+	keep, err := s.guard()
 	if err != nil {
 		return s.r, &Error{Op: "sweep", Err: err}
 	}
 	err = s.remove(ctx)
-	if s.ClockFile != "" {
-		err = errors.Join(err, saveClock(s.ClockFile, clock))
-	}
-	return s.r, err
+	return s.r, errors.Join(err, keep())
 }
 
 // sweep is one sweep on its way.
@@ -243,27 +240,20 @@ func (s *sweep) name(text string, open bool) {
 }
 
 // guard refuses the sweep if the clock or the number of files says so. It
-// returns the clock to remember: that of a sweep that was refused is not
+// returns what remembers the clock: that of a sweep that was refused is not
 // remembered, or the next one would find nothing wrong.
-func (s *sweep) guard() (ClockState, error) {
-	var now ClockState
+func (s *sweep) guard() (keep func() error, err error) {
+	keep = func() error { return nil }
 	if s.ClockFile != "" {
-		last, err := loadClock(s.ClockFile)
-		if err != nil && !s.ConfirmClock {
-			return now, err
-		}
-		if now, err = s.clock(s.now); err != nil {
-			return now, err
-		}
-		c := ClockCheck{Last: last, Now: now, Newest: s.newest, OwnClock: s.OwnClock, Witness: s.Witness}
-		if err := CheckClock(c); err != nil && !s.ConfirmClock {
-			return now, err
+		c := ClockCheck{Newest: s.newest, OwnClock: s.OwnClock, Witness: s.Witness}
+		if keep, err = believeClock(s.ClockFile, s.now, c, s.ConfirmClock, s.clock); err != nil {
+			return nil, err
 		}
 	}
 	if err := Guard(s.r.Files, s.r.Expired); err != nil && !s.Force {
-		return now, err
+		return nil, err
 	}
-	return now, nil
+	return keep, nil
 }
 
 // maxErrors is the number of failed removals that are returned one by one.

@@ -53,6 +53,10 @@ type Inventory struct {
 	Devices []Device
 	// Groups are the names of all groups, sorted.
 	Groups []string
+	// FileIDs say how long archive and dataset are kept here; none keeps
+	// everything. Billing says when a billing month is closed.
+	FileIDs []FileID
+	Billing Billing
 }
 
 // Device is one device with everything that defaults and groups give it.
@@ -104,6 +108,8 @@ type document struct {
 	groups          map[string]*yaml.Node
 	jumpHosts       map[string]jumpHost
 	devices         []entry
+	fileIDs         []FileID
+	billing         Billing
 }
 
 // jumpHost is a jump host as it stands in the YAML.
@@ -151,7 +157,8 @@ func (e *ConfigError) Hint() string { return "docs/service.md describes every ke
 // Load reads an inventory. The error is a *ConfigError with every mistake.
 func Load(data []byte) (*Inventory, error) {
 	d := &strictyaml.Decoder{}
-	doc := document{atOnce: DefaultAtOnce, perSite: DefaultPerSite, groups: map[string]*yaml.Node{}, jumpHosts: map[string]jumpHost{}}
+	doc := document{atOnce: DefaultAtOnce, perSite: DefaultPerSite, groups: map[string]*yaml.Node{}, jumpHosts: map[string]jumpHost{},
+		billing: Billing{ClosesAfter: DefaultClosesAfter, Location: time.UTC}}
 	if root := d.Document(data); root != nil {
 		strictyaml.Decode(d, "inventory", root, &doc, documentKeys)
 	}
@@ -166,7 +173,8 @@ func Load(data []byte) (*Inventory, error) {
 const rule = strictyaml.Kind("inventory")
 
 func (doc *document) inventory(d *strictyaml.Decoder) *Inventory {
-	inv := &Inventory{Data: doc.data, Store: doc.store, Ledger: doc.ledger, LedgerPassword: doc.ledgerPassword, Node: doc.node, AtOnce: doc.atOnce, PerSite: doc.perSite, Groups: slices.Sorted(maps.Keys(doc.groups))}
+	inv := &Inventory{Data: doc.data, Store: doc.store, Ledger: doc.ledger, LedgerPassword: doc.ledgerPassword, Node: doc.node, AtOnce: doc.atOnce, PerSite: doc.perSite, Groups: slices.Sorted(maps.Keys(doc.groups)),
+		FileIDs: doc.fileIDs, Billing: doc.billing}
 	if doc.data == "" {
 		d.Fail(rule, 0, "data", "it is not given: the directory in which archive, ledger and dataset lie")
 	}
@@ -177,6 +185,7 @@ func (doc *document) inventory(d *strictyaml.Decoder) *Inventory {
 		d.Fail(rule, 0, "ledger", "it is not given, and a password for it is")
 	}
 	doc.checkStore(d)
+	doc.checkFileIDs(d)
 	if len(doc.devices) == 0 {
 		d.Fail(rule, 0, "devices", "there is none")
 	}

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -210,4 +211,56 @@ func FuzzInventory(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestLoadFileIDs(t *testing.T) {
+	const devices = "devices: [{host: a, path: /act}]\n"
+	inv, err := Load([]byte("data: /d\n" + devices))
+	if err != nil || inv.FileIDs != nil || inv.Billing != (Billing{ClosesAfter: DefaultClosesAfter, Location: time.UTC}) {
+		t.Fatalf("%+v %v", inv, err)
+	}
+	inv, err = Load([]byte("data: /d\n" + `
+file-ids:
+  - {file-id: 1, location: archive, retention: 90d}
+  - {file-id: 2, location: dataset, retention: 800d, description: for the bills}
+  - {file-id: 3, location: dataset, retention: 3650d, records: [service-ingress-octets-usage]}
+  - {file-id: 4, location: archive, retention: 400d, groups: core, records: [saa, service-egress-octets]}
+billing: {closes-after: 12h, time-zone: Europe/Berlin, keep-proof: 400d}
+groups: {core: {}}
+` + devices))
+	if err != nil {
+		t.Fatal(err)
+	}
+	day := 24 * time.Hour
+	want := []FileID{
+		{ID: 1, Location: "archive", Retention: 90 * day},
+		{ID: 2, Location: "dataset", Retention: 800 * day, Description: "for the bills"},
+		{ID: 3, Location: "dataset", Retention: 3650 * day, Records: []string{"service-ingress-octets-usage"}},
+		{ID: 4, Location: "archive", Retention: 400 * day, Groups: []string{"core"}, Records: []string{"saa", "service-egress-octets"}},
+	}
+	for i, f := range inv.FileIDs {
+		want[i].Line = 4 + i
+		if fmt.Sprintf("%+v", f) != fmt.Sprintf("%+v", want[i]) {
+			t.Errorf("%+v, want %+v", f, want[i])
+		}
+	}
+	if b := inv.Billing; b.ClosesAfter != 12*time.Hour || b.Location.String() != "Europe/Berlin" || b.KeepProof != 400*day {
+		t.Errorf("%+v", b)
+	}
+	for text, want := range map[string]string{
+		"file-ids: [{file-id: 0, location: tape, retention: 1h, groups: x}]\n": "line 2: file-id: 0 is outside 1–99|location: \"tape\" is neither|retention: 1h is outside 1d–36500d|there is no group \"x\"",
+		"file-ids: [{}]\n": "line 2: file-id: file-id is not given|location is not given|retention is not given",
+		"file-ids:\n- {file-id: 1, location: archive, retention: 1d}\n- {file-id: 1, location: archive, retention: 1d}\n": "line 4: file-id 1: it stands in line 3 already|line 4: file-id 1: the one in line 3 holds for everything of the archive",
+		"file-ids: [{file-id: 1, location: dataset, retention: 1d, groups: [], records: ['']}]\n":                         "a record without a name",
+		"groups: {g: {}}\nfile-ids: [{file-id: 1, location: dataset, retention: 1d, groups: g}]\n":                        "groups are for the archive",
+		"billing: {closes-after: 1m, time-zone: Mars/Base, keep-proof: 1h, colour: red}\n":                                "1m is outside 1h–366d|there is no time zone \"Mars/Base\"|1h is outside 1d|no key \"colour\"",
+		"billing: {time-zone: Local}\n": "no time zone \"Local\"",
+	} {
+		_, err := Load([]byte("data: /d\n" + text + devices))
+		for want := range strings.SplitSeq(want, "|") {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%q is not in:\n%v\nof\n%s", want, err, text)
+			}
+		}
+	}
 }

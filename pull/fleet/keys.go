@@ -85,7 +85,7 @@ var documentKeys = append([]strictyaml.Key[document]{
 				v.devices = append(v.devices, entry{s, item, g})
 			})
 		}},
-}, storeKeys...)
+}, slices.Concat(storeKeys, retentionKeys)...)
 
 // deviceKeys are those that only a device has, and those that a group may have.
 var deviceKeys = append([]strictyaml.Key[settings]{
@@ -248,6 +248,8 @@ func keysNamed(names ...string) []strictyaml.Key[settings] {
 func Reference() string {
 	var b strings.Builder
 	strictyaml.Table(&b, "The whole", documentKeys)
+	strictyaml.Table(&b, "file-ids", fileIDKeys)
+	strictyaml.Table(&b, "billing", billingKeys)
 	strictyaml.Table(&b, "jump-hosts", jumpKeys)
 	strictyaml.Table(&b, "devices", deviceKeys[:len(deviceKeys)-len(groupKeys)])
 	strictyaml.Table(&b, "devices, groups and defaults", groupKeys)
