@@ -174,6 +174,12 @@ func (d *deviceCheck) judge(ctx context.Context, row ledger.Row) (Finding, bool)
 		}
 		return d.judgeRows(row, f)
 	}
+	if !row.Expired.IsZero() { // its bytes went by retention, or will at any moment
+		t.Removed++
+		t.Read += row.Records
+		t.Exported += row.Records
+		return d.judgeRows(row, f)
+	}
 	got := d.seen[row.Stored]
 	if got == nil || got.gone {
 		if n, err := pull.ReadNote(ctx, d.o.Data, pull.NotePath(row.Stored)); row.State == ledger.Quarantined && err == nil && !n.Purged.IsZero() {

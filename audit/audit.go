@@ -122,7 +122,8 @@ type Progress struct {
 type Totals struct {
 	// Seen counts the rows of the ledger: every file of every listing.
 	// Fetched are in the archive, read back and whole; Waiting are on the
-	// device; Removed were removed from the archive after their export.
+	// device; Removed were removed from the archive after their export: they
+	// have expired by retention, or went before Options.RemovedBefore.
 	Seen        int `json:"files_seen"`
 	Fetched     int `json:"files_fetched"`
 	Quarantined int `json:"files_quarantined"`

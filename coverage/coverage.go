@@ -171,7 +171,8 @@ type File struct {
 	// AliasOf is the name of the file with the same content that stands for
 	// it, "" for itself.
 	AliasOf string
-	// Reason is why it is Quarantined or Gone, or what the last try said.
+	// Reason is why it is Quarantined or Gone, what the last try said, or what
+	// became of it since it was received.
 	Reason string
 
 	// Read says that the following is known.

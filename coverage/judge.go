@@ -125,9 +125,12 @@ func (c *trial) own(it *item) {
 
 // content adds what a file holds.
 func (c *trial) content(it *item, alias bool) {
-	r := Run{Verdict: Present, step: it.interval}
+	r := Run{Verdict: Present, Reason: it.Reason, step: it.interval}
 	if c.late(it) && !alias {
 		r.Verdict, r.Reason = Late, "first listed after the stated delay"
+		if it.Reason != "" {
+			r.Reason += "; " + it.Reason
+		}
 	}
 	for i, s := range it.segs {
 		r.From, r.To = s.from, s.to

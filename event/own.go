@@ -75,6 +75,9 @@ const (
 	ledgerAway
 	ledgerBack
 	clockOff
+	archiveExpired
+	holdAdded
+	holdReleased
 	spaceContention
 	adminLocFailed
 	backupLocFailed
@@ -232,6 +235,18 @@ var own = [...]Definition{
 		"The clock of $device$ is $off$",
 		[]string{"device", "off"},
 		"A device's clock is off by more than a minute, measured by when its files were closed and listed. Its intervals and file names are by that clock; set it, or let it follow a time server. It is told once, until the clock is right again."},
+	archiveExpired: {Acctpull, 2070, "archiveExpired", Indeterminate, Main,
+		"$files$ accounting files and $days$ days of tables have expired here and were deleted ($bytes$ bytes)",
+		[]string{"files", "days", "bytes"},
+		"The retention of the central side had ended for them, and nothing held them. The ledger keeps what they were: no file is fetched or exported a second time."},
+	holdAdded: {Acctpull, 2071, "holdAdded", Warning, Security,
+		"$by$ has put hold $id$ in force on $what$: $reason$",
+		[]string{"id", "what", "by", "reason"},
+		"A legal hold: what it touches is not deleted here, whatever the retention, until it is released."},
+	holdReleased: {Acctpull, 2072, "holdReleased", Warning, Security,
+		"$by$ has released hold $id$ on $what$: $reason$",
+		[]string{"id", "what", "by", "reason"},
+		"What only this hold has kept is deleted by the next sweep."},
 	spaceContention: {Logger, 2005, "tmnxLogSpaceContention", Major, Main,
 		"There is no room for a file of policy $policy$ at $location$: $reason$",
 		[]string{"policy", "file_id", "location", "reason"},
@@ -503,6 +518,23 @@ func LedgerAway(now time.Time, node, reason string) Event {
 func LedgerBack(now time.Time, node string) Event {
 	return own[ledgerBack].make(now, "ledger", node)
 }
+
+// ArchiveExpired: a sweep of the central side deleted something.
+func ArchiveExpired(now time.Time, directory string, files, days int, bytes int64) Event {
+	return own[archiveExpired].make(now, directory, strconv.Itoa(files), strconv.Itoa(days), decimal(bytes))
+}
+
+// HoldAdded: a person put a legal hold in force.
+func HoldAdded(now time.Time, id int64, what, by, reason string) Event {
+	return own[holdAdded].make(now, holdSubject(id), decimal(id), what, by, reason)
+}
+
+// HoldReleased: a person ended one.
+func HoldReleased(now time.Time, id int64, what, by, reason string) Event {
+	return own[holdReleased].make(now, holdSubject(id), decimal(id), what, by, reason)
+}
+
+func holdSubject(id int64) string { return "hold " + decimal(id) }
 
 // text is that of an error, "unknown" for none.
 func text(err error) string {

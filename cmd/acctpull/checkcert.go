@@ -22,6 +22,7 @@ type certificateCheck struct {
 	Files       int                   `json:"files_read"`
 	Bytes       int64                 `json:"bytes_read"`
 	Removed     int                   `json:"files_removed"`
+	Expired     int                   `json:"files_expired"`
 	Differences []coverage.Difference `json:"differences"`
 	// Since are verdicts that changed because of what came later.
 	Since []coverage.Difference `json:"changed_since"`
@@ -82,7 +83,15 @@ func (w *ward) prove(ctx context.Context, a *app, c *coverage.Certificate, remov
 	progress := a.progress()
 	defer progress.done()
 	for _, d := range c.Devices {
+		expired, err := w.expiredOf(ctx, d.Device)
+		if err != nil {
+			return nil, err
+		}
 		for _, f := range filesOf(d, now) {
+			if expired[f.SHA256] {
+				res.Expired++
+				continue
+			}
 			what, err := w.proveFile(ctx, f, res, removedBefore)
 			if err != nil {
 				return nil, err
@@ -115,6 +124,21 @@ func filesOf(d coverage.CertificateDevice, now *coverage.Certificate) []coverage
 		}
 	}
 	return all
+}
+
+// expiredOf returns the SHA-256 of the files of a device whose bytes went by
+// retention.
+func (w *ward) expiredOf(ctx context.Context, device string) (map[string]bool, error) {
+	expired := map[string]bool{}
+	for k, err := range w.ledger.StoredFiles(ctx, device) {
+		if err != nil {
+			return nil, err
+		}
+		if !k.Expired.IsZero() && k.AliasOf == "" {
+			expired[k.SHA256] = true
+		}
+	}
+	return expired, nil
 }
 
 // proveFile reads a file back and says what is wrong with it, "" if nothing is.
@@ -173,7 +197,7 @@ func (a *app) tellCertificateCheck(r *certificateCheck) error {
 	if !r.Holds {
 		verdict = plural(len(r.Differences), "difference")
 	}
-	_, err := fmt.Fprintf(a.stdout, "%s of %s: %s read back (%s), %d removed on purpose; its own digest is right; %s\n",
-		r.Month, plural(r.Devices, "device"), plural(r.Files, "file"), size(r.Bytes), r.Removed, verdict)
+	_, err := fmt.Fprintf(a.stdout, "%s of %s: %s read back (%s), %d expired by retention, %d removed on purpose; its own digest is right; %s\n",
+		r.Month, plural(r.Devices, "device"), plural(r.Files, "file"), size(r.Bytes), r.Expired, r.Removed, verdict)
 	return err
 }

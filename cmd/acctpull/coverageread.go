@@ -100,6 +100,9 @@ func coverageFile(row ledger.Row) (coverage.File, bool) {
 		f.State = coverage.Gone
 	default:
 		f.State, f.Reason = coverage.Here, ""
+		if !row.Expired.IsZero() {
+			f.Reason = "received; its file has expired on " + row.Expired.UTC().Format(time.DateOnly) + " by retention"
+		}
 	}
 	if row.Facts != nil && f.State == coverage.Here {
 		f.Read, f.Record, f.Interval, f.Truncated = true, row.Facts.Record, row.Facts.Interval, row.Facts.Truncated

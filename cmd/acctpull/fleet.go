@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"acctpull/event"
+	"acctpull/expiry"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
 	"acctpull/pull"
@@ -29,6 +30,7 @@ type fleetRun struct {
 	store    *store
 	limits   pull.Limits
 	progress *progress
+	sweeper  *expiry.Sweeper // of the service, nil before its first sweep
 
 	mu      sync.Mutex
 	inv     *fleet.Inventory
