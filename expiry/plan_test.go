@@ -65,7 +65,9 @@ func TestDecide(t *testing.T) {
 	berlin := monthly
 	berlin.Zone = zone(t, "Europe/Berlin")
 	names := monthly
-	names.Names = func(record string) (service, sap bool) { return record != "network-ingress-octets", record == "service-ingress-octets" }
+	names.Names = func(record string) (service, sap bool) {
+		return record != "network-ingress-octets", record == "service-ingress-octets"
+	}
 	hold := func(h ledger.Hold) []ledger.Hold { h.ID = 7; return []ledger.Hold{h} }
 	for _, c := range []struct {
 		what   string

@@ -10,12 +10,12 @@ import (
 
 // Limits and defaults of the file-ids of the central side.
 const (
-	MinKept, MaxKept    = 24 * time.Hour, 36500 * 24 * time.Hour
-	DefaultClosesAfter  = 10 * 24 * time.Hour
-	MinClose, MaxClose  = time.Hour, 366 * 24 * time.Hour
-	MaxCentralFileID    = 99
-	ArchiveLocation     = "archive"
-	DatasetLocation     = "dataset"
+	MinKept, MaxKept   = 24 * time.Hour, 36500 * 24 * time.Hour
+	DefaultClosesAfter = 10 * 24 * time.Hour
+	MinClose, MaxClose = time.Hour, 366 * 24 * time.Hour
+	MaxCentralFileID   = 99
+	ArchiveLocation    = "archive"
+	DatasetLocation    = "dataset"
 )
 
 // FileID is a file-id of the central side: how long files of the raw archive, or
@@ -68,7 +68,9 @@ var retentionKeys = []strictyaml.Key[document]{
 
 var fileIDKeys = []strictyaml.Key[FileID]{
 	{Name: "file-id", Type: "number", Limits: upTo(MaxCentralFileID), Default: "required", Doc: "Its number. It has nothing to do with those of devices.",
-		Set: func(d *decoder, k string, n *node, v *FileID) bool { return d.Integer(k, n, 1, MaxCentralFileID, &v.ID) }},
+		Set: func(d *decoder, k string, n *node, v *FileID) bool {
+			return d.Integer(k, n, 1, MaxCentralFileID, &v.ID)
+		}},
 	{Name: "description", Type: "text", Doc: "What it is for.",
 		Set: func(d *decoder, k string, n *node, v *FileID) bool { return d.Text(k, n, &v.Description) }},
 	{Name: "location", Type: "word", Limits: "archive or dataset", Default: "required", Doc: "Whether it holds for accounting files of the raw archive or for days of tables of the dataset.",
