@@ -140,6 +140,9 @@ func TestMain(m *testing.M) {
 	if text := os.Getenv(nodeEnv); text != "" {
 		os.Exit(testNode(text))
 	}
+	if text := os.Getenv(raceEnv); text != "" {
+		os.Exit(testCompactor(text))
+	}
 	dir, err := os.MkdirTemp("", "acctpull-test-")
 	if err != nil {
 		panic(err)
