@@ -163,6 +163,7 @@ type cursor struct {
 	values pages // of the values of a map
 	texts  []string
 	ints   []int64
+	size   int // of the dictionary
 	width  uint
 	page   struct {
 		rows, left int
@@ -182,7 +183,7 @@ type cursor struct {
 func (c *cursor) open(r *pageReader, f *File, g *group, column int) error {
 	at := f.firstLeaf[column]
 	c.r, c.column, c.leaf, c.rows, c.done = r, f.schema.Columns[column], f.leaves[at], g.rows, 0
-	c.texts, c.ints = nil, c.ints[:0] // texts may be in use still
+	c.texts, c.ints, c.size = nil, c.ints[:0], 0 // texts may be in use still
 	c.kind = allNull
 	c.page.left, c.page.rows = 0, 0
 	if g.rows == 0 {
@@ -215,7 +216,7 @@ func (c *cursor) first() error {
 		c.kind = allNull
 	case h.encoding == format.DeltaBinaryPacked:
 		c.kind = numbers
-	case h.encoding == format.RLEDictionary && len(c.texts)+len(c.ints) == 1 && c.page.rows == c.rows && c.page.valid && c.page.idx.allOf(c.rows, 0):
+	case h.encoding == format.RLEDictionary && c.size == 1 && c.page.rows == c.rows && c.page.valid && c.page.idx.allOf(c.rows, 0):
 		c.kind = constant
 	default:
 		c.kind = indexes
@@ -248,12 +249,13 @@ func (c *cursor) dictionary() error {
 	if len(b) != 0 || len(c.ints) != n {
 		return damaged("dictionary of %d values", n)
 	}
-	c.width = uint(indexWidth(n))
+	c.size, c.width = n, uint(indexWidth(n))
 	return nil
 }
 
 func (c *cursor) textDictionary(b []byte, n int) error {
 	all := string(b)
+	c.texts = make([]string, 0, min(n, len(b)/4))
 	for at := 0; at < len(all); {
 		if len(all)-at < 4 {
 			return damaged("dictionary of %d values", n)
@@ -269,7 +271,7 @@ func (c *cursor) textDictionary(b []byte, n int) error {
 	if len(c.texts) != n || !utf8.ValidString(all) && !validTexts(c.texts) {
 		return damaged("dictionary of %d values", n)
 	}
-	c.width = uint(indexWidth(n))
+	c.size, c.width = n, uint(indexWidth(n))
 	return nil
 }
 
@@ -317,7 +319,7 @@ func (c *cursor) pageValues(h pageHeader, b []byte) error {
 			return bad()
 		}
 	case format.RLEDictionary:
-		if len(b) == 0 || len(c.texts)+len(c.ints) == 0 || uint(b[0]) != c.width {
+		if len(b) == 0 || c.size == 0 || uint(b[0]) != c.width {
 			return bad()
 		}
 		p.idx.reset(b[1:], c.width)
@@ -438,7 +440,6 @@ func (c *cursor) readInts(dst []int64, null []bool) (nulls bool, err error) {
 
 // readIndexes reads the next rows of an indexes column; -1 is NULL.
 func (c *cursor) readIndexes(dst []int32) error {
-	entries := int32(len(c.texts) + len(c.ints))
 	for len(dst) > 0 {
 		n, err := c.window(len(dst))
 		if err != nil {
@@ -472,7 +473,7 @@ func (c *cursor) readIndexes(dst []int32) error {
 		for _, v := range dst[:n] {
 			highest = max(highest, v)
 		}
-		if !ok || highest >= entries {
+		if !ok || int(highest) >= c.size {
 			return damaged("dictionary indexes")
 		}
 		dst = dst[n:]

@@ -10,8 +10,12 @@ import (
 // This file reads map columns. Few rows have an entry, so a page is decoded as a
 // whole, and each different map becomes a text of the column.
 
+// maxMapValues is how many entries a page of a map may have.
+const maxMapValues = 8 * maxGroupRows
+
 // mapPage is one page of the keys or the values of a map.
 type mapPage struct {
+	null       int // rows, if all are NULL; the levels are not decoded then
 	reps, defs []int32
 	plain      []byte
 }
@@ -43,6 +47,11 @@ func (c *cursor) nextMapPage() error {
 	if err := values.read(&c.values, c.r); err != nil {
 		return err
 	}
+	if keys.null > 0 && keys.null == values.null {
+		c.denseI = extend(c.denseI[:0], keys.null)
+		fill(c.denseI, null)
+		return c.beginRows(len(keys.plain) + len(values.plain))
+	}
 	if len(keys.defs) != len(values.defs) || len(keys.defs) == 0 || keys.reps[0] != 0 {
 		return damaged("map page")
 	}
@@ -70,7 +79,12 @@ func (c *cursor) nextMapPage() error {
 			row = row[:0]
 		}
 	}
-	if len(keys.plain)+len(values.plain) > 0 || len(c.denseI) > c.rows-c.done {
+	return c.beginRows(len(keys.plain) + len(values.plain))
+}
+
+// beginRows takes the rows of denseI, if no bytes of the page are left over.
+func (c *cursor) beginRows(over int) error {
+	if over > 0 || len(c.denseI) > c.rows-c.done {
 		return damaged("map page of %d rows", len(c.denseI))
 	}
 	c.page.rows, c.page.left = len(c.denseI), len(c.denseI)
@@ -114,21 +128,23 @@ func (m *mapPage) read(p *pages, r *pageReader) error {
 	if h.typ != format.DataPage || h.encoding != format.Plain || int64(n) > p.chunk.values {
 		return damaged("map page of %d values in encoding %d", n, h.encoding)
 	}
-	b := p.data
-	for i, dst := range [...]*[]int32{&m.reps, &m.defs} {
-		levels, rest, ok := cutLevels(b)
-		var runs runReader
-		runs.reset(levels, uint(i+1))
-		if !ok || n > 8*maxGroupRows {
-			return damaged("map levels")
-		}
-		*dst = make([]int32, n)
-		if !runs.read(*dst) {
-			return damaged("map levels")
-		}
-		b = rest
+	reps, b, ok := cutLevels(p.data)
+	defs, b, ok2 := cutLevels(b)
+	if !ok || !ok2 || n == 0 || n > maxMapValues {
+		return damaged("map levels")
 	}
+	var r1, r2 runReader
+	r1.reset(reps, 1)
+	r2.reset(defs, 2)
 	m.plain = b
+	if r1.allOf(n, 0) && r2.allOf(n, 0) {
+		m.null = n
+		return nil
+	}
+	m.reps, m.defs = make([]int32, n), make([]int32, n)
+	if !r1.read(m.reps) || !r2.read(m.defs) {
+		return damaged("map levels")
+	}
 	return nil
 }
 

@@ -29,6 +29,9 @@ type MergeOptions struct {
 	// DefaultMemory. If they need more, some are merged into temporary files
 	// first. The different texts of the order's columns come on top.
 	Memory int
+	// OnRead is given the rows of every input as they are read, once and in no
+	// order of inputs, in the columns of the batches. It may be nil.
+	OnRead func(*Batch)
 	// Temp is the directory for temporary files, "" that of the system.
 	Temp string
 }
@@ -149,8 +152,22 @@ func (x *Merger) start(ctx context.Context) error {
 		runs = merged
 	}
 	m, err := newMerge(runs, x.o.Columns, x.o.Order, x.o.Memory)
-	x.m = m
-	return err
+	if err != nil {
+		return err
+	}
+	m.onRead, x.m = x.onRead(), m
+	return nil
+}
+
+// onRead is OnRead for a merge, whose batches may have more columns.
+func (x *Merger) onRead() func(*Batch) {
+	if x.o.OnRead == nil {
+		return nil
+	}
+	return func(b *Batch) {
+		b.Columns = b.Columns[:len(x.o.Columns)]
+		x.o.OnRead(b)
+	}
 }
 
 // divide cuts runs into parts that fit into the memory each; a part has two at

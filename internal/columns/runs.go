@@ -28,8 +28,9 @@ type merge struct {
 	read   []slab     // the columns wanted, then those that only the order needs
 	wanted int
 	fields []keyField
-	keys   [][]uint64 // of the rows in the slabs, word by word
-	origin []int32    // the same: their inputs
+	keys   [][]uint64   // of the rows in the slabs, word by word
+	onRead func(*Batch) // is given every window, if it is set
+	origin []int32      // the same: their inputs
 	sorter keySort
 	at     int  // in sorter.refs
 	single bool // they are of one run, in the order of its window
@@ -206,6 +207,9 @@ func (m *merge) refill(o *openRun) error {
 			return o.fail(o.groups[o.pos-1], m.read[i].Name, err)
 		}
 	}
+	if m.onRead != nil && !o.origin {
+		m.onRead(m.view(o))
+	}
 	if err := m.readOrigin(o); err != nil {
 		return o.fail(o.groups[o.pos-1], originColumn, err)
 	}
@@ -213,6 +217,18 @@ func (m *merge) refill(o *openRun) error {
 		return o.fail(o.groups[o.pos-1], "", damaged("the rows are not in the order that it declares"))
 	}
 	return nil
+}
+
+// view returns the columns wanted of the window of a run.
+func (m *merge) view(o *openRun) *Batch {
+	b := &Batch{Rows: o.n, Columns: make([]Vector, m.wanted)}
+	for i := range b.Columns {
+		m.vector(&b.Columns[i], i, o.n)
+		if m.read[i].kind == slabFull {
+			m.read[i].cut(&b.Columns[i], o.base, o.base+o.n)
+		}
+	}
+	return b
 }
 
 // ordered reports whether the rows of the window are in order, and behind those
@@ -296,6 +312,9 @@ func (m *merge) number(o *openRun, column int) {
 	s.texts.last = null
 	for _, t := range c.texts[len(o.local[column]):] {
 		o.local[column] = append(o.local[column], s.texts.id(t))
+	}
+	if c.kind != maps {
+		c.texts = nil // the ids are enough
 	}
 }
 
@@ -607,53 +626,53 @@ func (m *merge) gather(refs []uint32) {
 	m.batch.Rows = n
 	for i := range m.batch.Columns {
 		v, s, w := &m.batch.Columns[i], &m.read[i], &m.out[i]
-		*v = Vector{Rows: n}
-		if s.texts != nil {
-			v.Texts = s.texts.texts
-		}
-		switch s.kind {
-		case slabFull:
-			m.gatherColumn(v, s, w, refs)
-		case slabConst:
-			v.Const = true
-			if s.texts != nil {
-				v.IDs = append(w.ids[:0], int32(s.value))
-				w.ids = v.IDs
-			} else {
-				v.Ints = append(w.ints[:0], s.value)
-				w.ints = v.Ints
-			}
+		m.vector(v, i, n)
+		switch {
+		case s.kind != slabFull:
+		case m.single:
+			s.cut(v, int(refs[0]), int(refs[0])+n)
+		case s.texts != nil:
+			w.ids = pick(w.ids, s.ids, refs)
+			v.IDs = w.ids
 		default:
-			v.AllNull = true
+			w.ints = pick(w.ints, s.ints, refs)
+			if v.Ints = w.ints; s.null != nil {
+				w.null = pick(w.null, s.null, refs)
+				v.Null = w.null
+			}
 		}
 	}
 	m.origs = pick(m.origs, m.origin, refs)
 	m.batch.Origin = m.origs
 }
 
-func (m *merge) gatherColumn(v *Vector, s *slab, w *window, refs []uint32) {
-	if m.single {
-		from, to := int(refs[0]), int(refs[0])+len(refs)
-		if s.texts != nil {
-			v.IDs = s.ids[from:to]
-			return
-		}
-		v.Ints = s.ints[from:to]
-		if s.null != nil {
-			v.Null = s.null[from:to]
-		}
-		return
-	}
+// vector begins a vector of a column; that is all if the slab is not full.
+func (m *merge) vector(v *Vector, column, rows int) {
+	s, w := &m.read[column], &m.out[column]
+	*v = Vector{Rows: rows, AllNull: s.kind == slabNull, Const: s.kind == slabConst}
 	if s.texts != nil {
-		w.ids = pick(w.ids, s.ids, refs)
+		v.Texts = s.texts.texts
+	}
+	switch {
+	case !v.Const:
+	case s.texts != nil:
+		w.ids = append(w.ids[:0], int32(s.value))
 		v.IDs = w.ids
+	default:
+		w.ints = append(w.ints[:0], s.value)
+		v.Ints = w.ints
+	}
+}
+
+// cut makes the vector some rows that lie together.
+func (s *slab) cut(v *Vector, from, to int) {
+	if s.texts != nil {
+		v.IDs = s.ids[from:to]
 		return
 	}
-	w.ints = pick(w.ints, s.ints, refs)
-	v.Ints = w.ints
+	v.Ints = s.ints[from:to]
 	if s.null != nil {
-		w.null = pick(w.null, s.null, refs)
-		v.Null = w.null
+		v.Null = s.null[from:to]
 	}
 }
 

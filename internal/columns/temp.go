@@ -37,6 +37,7 @@ func (x *Merger) toTemp(ctx context.Context, runs []run, columns []string) (run,
 	if err != nil {
 		return run{}, err
 	}
+	m.onRead = x.onRead()
 	t, err := newTemp(x.o.Temp)
 	if err != nil {
 		return run{}, err
