@@ -1,6 +1,7 @@
 package expiry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -50,6 +51,8 @@ type Options struct {
 	// OnRemove is called for everything that was removed, one call at a time;
 	// nil means nobody.
 	OnRemove func(Decision)
+
+	look int // tests: the clock is looked at every so many files; 0 means 256
 }
 
 // Sum counts items. A day of a table may have several files.
@@ -293,13 +296,13 @@ func (w *sweep) archive(ctx context.Context) error {
 // behind them; then the next sweep begins anew. With guard, the sweep is refused
 // if it would remove more than half of all files.
 func (w *sweep) planArchive(ctx context.Context, before time.Time, guard bool) (todo []due, whole bool, err error) {
-	seen, next := 0, w.from
+	seen, next, look := 0, w.from, cmp.Or(w.look, 256)
 	whole = true
 	for k, err := range w.Ledger.KeptFiles(ctx, w.from, before) {
 		if err != nil {
 			return nil, false, err
 		}
-		if len(todo) == mostDue || seen%256 == 255 && w.over(2) {
+		if len(todo) == mostDue || seen%look == look-1 && w.over(2) {
 			whole = false
 			break
 		}
