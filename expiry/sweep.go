@@ -396,8 +396,12 @@ func (w *sweep) removeFiles(ctx context.Context, todo []due) (done int, err erro
 
 // resume removes what sweeps that were cut off had decided.
 func (w *sweep) resume(ctx context.Context) error {
+	before := w.now.Add(-w.Again)
+	if w.Again == 0 { // nobody else is at it, whatever the clock was
+		before = w.now.AddDate(100, 0, 0)
+	}
 	for {
-		going, err := w.Ledger.TakeExpiring(ctx, w.now, w.now.Add(-w.Again), atOnce)
+		going, err := w.Ledger.TakeExpiring(ctx, w.now, before, atOnce)
 		if err != nil || len(going) == 0 {
 			return err
 		}
