@@ -86,7 +86,7 @@ func (b *bench) write(name string, rows []stored) {
 }
 
 func (b *bench) options() Options {
-	o := Options{Dataset: b.dataset, Scratch: filepath.Join(b.dir, stateDir, "making"), Tables: []*export.Table{b.l.record}, Now: func() time.Time { return b.now }}
+	o := Options{Dataset: b.dataset, Scratch: filepath.Join(b.dir, StateDir, "making"), Tables: []*export.Table{b.l.record}, Now: func() time.Time { return b.now }}
 	for device := range b.world.narrow {
 		for i := range counters {
 			o.Narrow = append(o.Narrow, Narrow{device, fmt.Sprint("c", i), rate32})
@@ -201,7 +201,7 @@ func arrival(t *testing.T, seeds uint64) {
 			report, _ := b.refresh()
 			_, got := b.usage()
 			if seed%4 == 0 { // what is known is lost
-				if err := os.RemoveAll(filepath.Join(dir, stateDir)); err != nil {
+				if err := os.RemoveAll(filepath.Join(dir, StateDir)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -291,13 +291,13 @@ func TestLateFile(t *testing.T) {
 	if _, after := b.usage(); after != before {
 		t.Error("compaction of the records changes the usage")
 	}
-	carries, err := filepath.Glob(filepath.Join(b.dir, stateDir, "test", "v1", "*.carry"))
+	carries, err := filepath.Glob(filepath.Join(b.dir, StateDir, "test", "v1", "*.carry"))
 	if err != nil || len(carries) != len(days) {
 		t.Errorf("%d carries of %d days, %v", len(carries), len(days), err)
 	}
 	// Without the state everything is made anew, to the same bytes.
 	files := b.paths()
-	if err := os.RemoveAll(filepath.Join(b.dir, stateDir)); err != nil {
+	if err := os.RemoveAll(filepath.Join(b.dir, StateDir)); err != nil {
 		t.Fatal(err)
 	}
 	expect("without the state", days...)
@@ -384,7 +384,7 @@ func TestExpired(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			moved := filepath.Join(b.dir, stateDir, "moved")
+			moved := filepath.Join(b.dir, StateDir, "moved")
 			if err := os.Rename(local, moved); err != nil {
 				t.Fatal(err)
 			}

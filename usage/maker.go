@@ -143,7 +143,7 @@ func (m *maker) compute(ctx context.Context, usage, left *output) (Stats, error)
 	if err != nil {
 		return Stats{}, err
 	}
-	return stats, errors.Join(usage.Close(metadata), left.Close(map[string]string{"acctpull.schema": stateDir + "/" + m.l.record.ID()}))
+	return stats, errors.Join(usage.Close(metadata), left.Close(map[string]string{"acctpull.schema": StateDir + "/" + m.l.record.ID()}))
 }
 
 // batchReader is what yields the batches of files.

@@ -16,10 +16,10 @@ import (
 	"acctpull/internal/durable"
 )
 
-// stateDir has what is known of the usage that was made. Its name keeps every
-// reader out. Nothing in it is needed to read the dataset; without it all usage
-// is made anew, to the same bytes.
-const stateDir = ".usage"
+// StateDir is the directory of a dataset with what is known of the usage that
+// was made. Its name keeps every reader out. Nothing in it is needed to read the
+// dataset; without it all usage is made anew, to the same bytes.
+const StateDir = ".usage"
 
 // tableState is what is known of the usage of one record table.
 type tableState struct {
@@ -42,7 +42,7 @@ type dayState struct {
 var stateDigest = durable.Digest{Before: `{"digest":"`, After: `"}`}
 
 func stateBase(table string, version int) string {
-	return stateDir + "/" + table + "/v" + strconv.Itoa(version)
+	return StateDir + "/" + table + "/v" + strconv.Itoa(version)
 }
 
 // readState reads what is known of a table. A document that is damaged is as
