@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"slices"
+
+	"acctpull/internal/columns"
 )
 
 // Stats are the figures of some rows of usage.
@@ -42,6 +44,7 @@ type day struct {
 	l       *layout
 	texts   *texts
 	reader  rowReader
+	marks   marks
 	carried *carryReader
 	left    *carryWriter
 	out     *gatherer
@@ -116,11 +119,8 @@ func (d *day) run(ctx context.Context, rows rowSource) (Stats, error) {
 		if err != nil {
 			return Stats{}, err
 		}
-		d.reader.bind(b)
-		for i := range b.Rows {
-			if err := d.add(i); err != nil {
-				return Stats{}, err
-			}
+		if err := d.addBatch(b); err != nil {
+			return Stats{}, err
 		}
 	}
 	if err := d.end(); err != nil {
@@ -146,6 +146,32 @@ func (d *day) end() error {
 		}
 	}
 	return errors.Join(d.out.flush(), d.left.rows.flush())
+}
+
+// addBatch takes all rows of a batch.
+func (d *day) addBatch(b *columns.Batch) error {
+	d.reader.bind(b)
+	plain := d.marks.mark(d.l, b)
+	for i := 0; i < b.Rows; i++ {
+		if plain[i] != 0 {
+			to := i + 1
+			for plain[to] != 0 { // the last row is not plain
+				to++
+			}
+			done, err := d.stretch(i, to)
+			if err != nil {
+				return err
+			}
+			if done {
+				i = to - 1
+				continue
+			}
+		}
+		if err := d.add(i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // add takes a row of the batch that is read.

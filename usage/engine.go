@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"acctpull/export"
+	"acctpull/internal/columns"
 	"acctpull/internal/depot"
 )
 
@@ -143,11 +144,15 @@ func Refresh(ctx context.Context, o Options) ([]TableReport, error) {
 		o.Now = time.Now
 	}
 	var reports []TableReport
+	encoder, err := columns.NewEncoder()
+	if err != nil {
+		return nil, err
+	}
 	for _, t := range o.Tables {
 		if !HasUsage(t) {
 			continue
 		}
-		r := refresher{o: &o, l: newLayout(t), base: stateBase(t.Name, t.Version), report: TableReport{Table: Name(t.Name)}}
+		r := refresher{o: &o, encoder: encoder, l: newLayout(t), base: stateBase(t.Name, t.Version), report: TableReport{Table: Name(t.Name)}}
 		err := r.run(ctx)
 		if errors.Is(err, errForgotten) {
 			// A carry is gone: what is known is worth nothing.
@@ -171,13 +176,14 @@ var errForgotten = errors.New("the carry of a day is gone")
 
 // refresher brings the usage of one table up to date.
 type refresher struct {
-	o      *Options
-	l      *layout
-	base   string // of its state
-	state  *tableState
-	files  map[string][]export.DataFile // of the record table, by date
-	made   map[string][]export.DataFile // of the usage table, by date
-	report TableReport
+	o       *Options
+	encoder *columns.Encoder
+	l       *layout
+	base    string // of its state
+	state   *tableState
+	files   map[string][]export.DataFile // of the record table, by date
+	made    map[string][]export.DataFile // of the usage table, by date
+	report  TableReport
 }
 
 func (r *refresher) fail(op, date string, err error) error {

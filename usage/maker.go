@@ -125,8 +125,8 @@ func (m *maker) compute(ctx context.Context, usage, left *output) (Stats, error)
 		}
 		at.carry = source{ctx, file.Scan(columns.ScanOptions{Columns: m.carryColumns()})}
 	}
-	usage.begin(columnsOf(m.l.usage), nil)
-	left.begin(m.l.carry, nil)
+	usage.begin(columnsOf(m.l.usage), m.encoder)
+	left.begin(m.l.carry, m.encoder)
 	began, err := time.Parse(time.DateOnly, m.date)
 	if err != nil {
 		return Stats{}, err

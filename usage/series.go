@@ -26,6 +26,7 @@ type Series struct {
 	seen  bool
 	state State
 	delta []uint64
+	told  Delta
 	at    moment
 }
 
@@ -89,8 +90,8 @@ func (s *Series) Add(rows []*Point, yield func(*Point, *Delta)) (repeated int) {
 	}
 	s.pace(rows[0])
 	for _, p := range rows {
-		d := s.judge(p)
-		yield(p, &d)
+		s.told = s.judge(p)
+		yield(p, &s.told)
 		s.keep(p)
 		s.seen = true
 	}

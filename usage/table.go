@@ -20,7 +20,7 @@ type rowSink interface {
 type gatherer struct {
 	sink    rowSink
 	columns []gathered
-	room    int
+	have    int // rows there is room for
 	rows    int // of the batch that is gathered; the last one is being filled
 	batch   columns.Batch
 	total   int64
@@ -62,7 +62,7 @@ func (g *gatherer) extend(rows int) {
 			c.ints, c.null = append(c.ints, 0), append(c.null, true)
 		}
 	}
-	g.room = rows
+	g.have = rows
 }
 
 func (c *gathered) clear(rows int) {
@@ -85,8 +85,8 @@ func (g *gatherer) next() error {
 		if err := g.flush(); err != nil {
 			return err
 		}
-	case g.rows == g.room:
-		g.extend(min(8*g.room, batchRows))
+	case g.rows == g.have:
+		g.extend(min(8*g.have, batchRows))
 	}
 	g.rows++
 	g.total++
@@ -150,17 +150,17 @@ func (c *gathered) vector(rows int) columns.Vector {
 	}
 	if c.set == rows {
 		// A column of one value costs the writer nothing per row.
-		if v.IDs != nil && same(v.IDs) {
+		if v.IDs != nil && constant(v.IDs) {
 			v.IDs, v.Const = v.IDs[:1], true
-		} else if v.Ints != nil && same(v.Ints) {
+		} else if v.Ints != nil && constant(v.Ints) {
 			v.Ints, v.Const = v.Ints[:1], true
 		}
 	}
 	return v
 }
 
-// same reports whether all values are the same.
-func same[T comparable](values []T) bool {
+// constant reports whether all values are the same.
+func constant[T comparable](values []T) bool {
 	for _, v := range values {
 		if v != values[0] {
 			return false

@@ -20,27 +20,35 @@ func (f *datasetFlags) register(fl *pflag.FlagSet) {
 	fl.StringVar(&f.dataset, "dataset", "", "`directory` of a dataset, such as the one that export wrote to")
 }
 
-// find returns the dataset and its local directory, which is where files in the
-// making go even if the dataset is in a bucket.
-func (f *datasetFlags) find(ctx context.Context, a *app) (dataset depot.Depot, local string, err error) {
-	if f.dataset != "" {
-		if f.config != "" || f.data != "" {
-			return nil, "", usagef("", "give one of -c, --data and --dataset")
+// find returns the place with the dataset. One that is nothing but a dataset has
+// no ledger.
+func (f *datasetFlags) find(ctx context.Context, a *app) (place, error) {
+	if f.dataset == "" {
+		if f.config == "" && f.data == "" {
+			return place{}, usagef("the dataset is in the data directory of pull or serve, or where export wrote it", "one of -c FILE, --data DIR and --dataset DIR is needed")
 		}
-		if !isDir(f.dataset) {
-			return nil, "", usagef("", "%s is not a directory", f.dataset)
-		}
-		return depot.NewDir(f.dataset), f.dataset, nil
+		return a.findPlace(ctx, f.config, f.data, readFlags{})
 	}
-	if f.config == "" && f.data == "" {
-		return nil, "", usagef("the dataset is in the data directory of pull or serve, or where export wrote it", "one of -c FILE, --data DIR and --dataset DIR is needed")
+	if f.config != "" || f.data != "" {
+		return place{}, usagef("", "give one of -c, --data and --dataset")
 	}
-	p, err := a.findPlace(ctx, f.config, f.data, readFlags{})
-	if err != nil {
-		return nil, "", err
+	if !isDir(f.dataset) {
+		return place{}, usagef("", "%s is not a directory", f.dataset)
 	}
-	if dataset = p.depot; p.dataset != "" {
-		dataset = depot.Sub(p.depot, p.dataset)
+	if isDir(filepath.Join(f.dataset, ".acctpull")) {
+		return a.findPlace(ctx, "", f.dataset, readFlags{})
 	}
-	return dataset, filepath.Join(p.data, filepath.FromSlash(p.dataset)), nil
+	return place{data: f.dataset, depot: depot.NewDir(f.dataset)}, nil
 }
+
+// tables is the dataset of a place.
+func (p *place) tables() depot.Depot {
+	if p.dataset == "" {
+		return p.depot
+	}
+	return depot.Sub(p.depot, p.dataset)
+}
+
+// tablesDir is the local directory of the dataset: where files in the making go
+// even if the dataset is in a bucket.
+func (p *place) tablesDir() string { return filepath.Join(p.data, filepath.FromSlash(p.dataset)) }

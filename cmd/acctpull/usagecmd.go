@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 
 	"acctpull/export"
 	"acctpull/internal/durable"
+	"acctpull/ledger"
 	"acctpull/record"
 	"acctpull/usage"
 )
@@ -134,16 +136,17 @@ func (a *app) usage(ctx context.Context, f *usageFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	dataset, local, err := f.find(ctx, a)
+	at, err := f.find(ctx, a)
 	if err != nil {
 		return err
 	}
-	o.Dataset, o.Version, o.Now = dataset, buildVersion(), a.pace.clock.Now
-	o.Scratch = filepath.Join(local, usage.StateDir, "making")
+	state := filepath.Join(at.tablesDir(), usage.StateDir)
+	o.Dataset, o.Scratch = at.tables(), filepath.Join(state, "making")
+	o.Version, o.Now = buildVersion(), a.pace.clock.Now
 	if err := durable.MkdirAll(o.Scratch); err != nil {
 		return err
 	}
-	lock, err := durable.AcquireLock(filepath.Join(local, usage.StateDir, "lock"))
+	lock, err := durable.AcquireLock(filepath.Join(state, "lock"))
 	if err != nil {
 		return err
 	}
@@ -159,10 +162,36 @@ func (a *app) usage(ctx context.Context, f *usageFlags) (err error) {
 	}
 	reports, err := usage.Refresh(ctx, o)
 	p.done()
+	if err == nil && slices.ContainsFunc(reports, func(r usage.TableReport) bool { return r.Computed+r.Removed > 0 }) {
+		err = a.writeSidecars(ctx, &at)
+	}
 	if err != nil {
 		return err
 	}
 	return a.printUsage(reports)
+}
+
+// writeSidecars brings the documents in the root of a dataset up to date.
+func (a *app) writeSidecars(ctx context.Context, at *place) (err error) {
+	s := export.Sidecars{Dataset: at.tables(), Tables: allTables(), Now: a.pace.clock.Now}
+	if _, missing := os.Stat(at.ledger); missing == nil || at.lock == "" && at.ledger != "" {
+		l, err := ledger.Open(ctx, at.ledger)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, l.Close()) }()
+		s.Devices = func(ctx context.Context) ([]export.DeviceFiles, error) { return deviceFiles(ctx, l) }
+	}
+	return s.Write(ctx)
+}
+
+// allTables are the schemas of all tables that a dataset may have.
+func allTables() []*export.Table {
+	var all []*export.Table
+	for _, def := range record.Builtin().Definitions() {
+		all = append(all, export.Schema(def))
+	}
+	return append(append(all, export.UnknownSchema()), derivedTables()...)
 }
 
 func (a *app) printUsage(reports []usage.TableReport) error {
