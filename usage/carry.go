@@ -19,6 +19,9 @@ const (
 	colOdd      = "odd_us"
 )
 
+// carrySuffix ends the name of a file with a carry.
+const carrySuffix = ".carry"
+
 // The columns of a carry; the keys and then the counters follow.
 const (
 	carryDevice = iota

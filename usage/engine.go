@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"acctpull/export"
@@ -144,18 +145,14 @@ func Refresh(ctx context.Context, o Options) ([]TableReport, error) {
 		o.Now = time.Now
 	}
 	var reports []TableReport
-	encoder, err := columns.NewEncoder()
-	if err != nil {
-		return nil, err
-	}
 	for _, t := range o.Tables {
 		if !HasUsage(t) {
 			continue
 		}
-		r := refresher{o: &o, encoder: encoder, l: newLayout(t), base: stateBase(t.Name, t.Version), report: TableReport{Table: Name(t.Name)}}
+		r := refresher{o: &o, l: newLayout(t), base: stateBase(t.Name, t.Version), report: TableReport{Table: Name(t.Name)}}
 		err := r.run(ctx)
 		if errors.Is(err, errForgotten) {
-			// A carry is gone: what is known is worth nothing.
+			// A carry is lost: what is known is worth nothing.
 			r.report = TableReport{Table: Name(t.Name)}
 			if err = (&tableState{}).write(ctx, o.Dataset, r.base); err == nil {
 				err = r.run(ctx)
@@ -171,19 +168,19 @@ func Refresh(ctx context.Context, o Options) ([]TableReport, error) {
 	return reports, nil
 }
 
-// errForgotten: the carry of a day that is known is not there.
-var errForgotten = errors.New("the carry of a day is gone")
+// errForgotten: the carry of a day that is known is not there, or damaged.
+var errForgotten = errors.New("the carry of a day is lost")
 
 // refresher brings the usage of one table up to date.
 type refresher struct {
-	o       *Options
-	encoder *columns.Encoder
-	l       *layout
-	base    string // of its state
-	state   *tableState
-	files   map[string][]export.DataFile // of the record table, by date
-	made    map[string][]export.DataFile // of the usage table, by date
-	report  TableReport
+	o        *Options
+	encoders [2]*columns.Encoder // of usage and of carries, which are written at the same time
+	l        *layout
+	base     string // of its state
+	state    *tableState
+	files    map[string][]export.DataFile // of the record table, by date
+	made     map[string][]export.DataFile // of the usage table, by date
+	report   TableReport
 }
 
 func (r *refresher) fail(op, date string, err error) error {
@@ -195,6 +192,13 @@ func (r *refresher) fail(op, date string, err error) error {
 
 // run brings all days up to date that were asked for.
 func (r *refresher) run(ctx context.Context) error {
+	// An encoder may keep bytes of a file that was given up.
+	for i := range r.encoders {
+		var err error
+		if r.encoders[i], err = columns.NewEncoder(); err != nil {
+			return err
+		}
+	}
 	snapshot, err := export.ReadSnapshot(ctx, r.o.Dataset, r.l.record.Name, r.l.usage.Name)
 	if err != nil {
 		return r.fail("list files", "", err)
@@ -241,7 +245,10 @@ func (r *refresher) run(ctx context.Context) error {
 			r.o.OnDay(day)
 		}
 	}
-	return nil
+	if r.report.Computed+r.report.Removed == 0 {
+		return nil
+	}
+	return r.fail("remove what is not needed", "", r.tidy(ctx))
 }
 
 // day brings one day up to date. carry is the path of what the days before left
@@ -287,7 +294,7 @@ func (r *refresher) without(ctx context.Context, date string, known *dayState) (
 	}
 	if known != nil {
 		delete(r.state.Days, date)
-		if err := r.save(ctx, known.Carry, ""); err != nil {
+		if err := r.state.write(ctx, r.o.Dataset, r.base); err != nil {
 			return "", r.fail("remove usage", date, err)
 		}
 	}
@@ -321,17 +328,25 @@ func (r *refresher) key(date, carry string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// save writes the state, and then removes a carry that it does not name any
-// more.
-func (r *refresher) save(ctx context.Context, old, now string) error {
-	if err := r.state.write(ctx, r.o.Dataset, r.base); err != nil {
-		return err
+// tidy removes the carries that no day names any more.
+func (r *refresher) tidy(ctx context.Context) error {
+	named := map[string]bool{}
+	for _, d := range r.state.Days {
+		named[d.Carry] = true
 	}
-	if old == "" || old == now {
-		return nil
+	var gone []string
+	for e, err := range r.o.Dataset.List(ctx, r.base) {
+		if err != nil {
+			return err
+		}
+		if strings.HasSuffix(e.Path, carrySuffix) && !named[e.Path] {
+			gone = append(gone, e.Path)
+		}
 	}
-	if err := r.o.Dataset.Remove(ctx, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, path := range gone {
+		if err := r.o.Dataset.Remove(ctx, path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }

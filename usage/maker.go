@@ -57,12 +57,8 @@ func (m *maker) run(ctx context.Context) (err error) {
 	if next.Output, err = m.publish(ctx, usage); err != nil {
 		return err
 	}
-	old := ""
-	if known := m.state.Days[m.date]; known != nil {
-		old = known.Carry
-	}
 	m.state.Days[m.date] = next
-	return m.save(ctx, old, next.Carry)
+	return m.state.write(ctx, m.o.Dataset, m.base)
 }
 
 // output is a local Parquet file in the making.
@@ -117,16 +113,13 @@ func (m *maker) compute(ctx context.Context, usage, left *output) (Stats, error)
 	at := dayIO{usage: usage, leftover: left}
 	if m.carry != "" {
 		file, err := m.openFile(ctx, m.carry)
-		if errors.Is(err, fs.ErrNotExist) {
-			return Stats{}, errForgotten
-		}
 		if err != nil {
-			return Stats{}, err
+			return Stats{}, forgotten(err)
 		}
-		at.carry = source{ctx, file.Scan(columns.ScanOptions{Columns: m.carryColumns()})}
+		at.carry = carried{source{ctx, file.Scan(columns.ScanOptions{Columns: m.carryColumns()})}}
 	}
-	usage.begin(columnsOf(m.l.usage), m.encoder)
-	left.begin(m.l.carry, m.encoder)
+	usage.begin(columnsOf(m.l.usage), m.encoders[0])
+	left.begin(m.l.carry, m.encoders[1])
 	began, err := time.Parse(time.DateOnly, m.date)
 	if err != nil {
 		return Stats{}, err
@@ -158,6 +151,24 @@ type source struct {
 }
 
 func (s source) next() (*columns.Batch, error) { return s.Next(s.ctx) }
+
+// carried is a rowSource with a carry.
+type carried struct{ source }
+
+func (s carried) next() (*columns.Batch, error) {
+	b, err := s.source.next()
+	return b, forgotten(err)
+}
+
+// forgotten tells of an error of a carry that is gone or damaged that it can be
+// helped by making it anew.
+func forgotten(err error) error {
+	var damaged *columns.Error
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &damaged) {
+		return fmt.Errorf("%w: %w", errForgotten, err)
+	}
+	return err
+}
 
 func (m *maker) carryColumns() (names []string) {
 	for _, c := range m.l.carry.Columns {
@@ -239,15 +250,19 @@ func (m *maker) keep(ctx context.Context, f *output) (string, error) {
 		return "", err
 	}
 	sum := f.sum()
-	path := m.base + "/" + m.date + "-" + sum[:32] + ".carry"
-	placed, err := m.o.Dataset.Publish(ctx, []depot.File{{Path: path, Local: f.temp.Path(), SHA256: sum, Size: f.temp.Size()}})
-	if err != nil {
-		return "", err
+	path := m.base + "/" + m.date + "-" + sum[:32] + carrySuffix
+	file := []depot.File{{Path: path, Local: f.temp.Path(), SHA256: sum, Size: f.temp.Size()}}
+	placed, err := m.o.Dataset.Publish(ctx, file)
+	if err == nil && placed[0].Outcome == depot.Taken {
+		// It is named after its content: the one that is there is damaged.
+		if err = m.o.Dataset.Remove(ctx, path); err == nil {
+			placed, err = m.o.Dataset.Publish(ctx, file)
+		}
 	}
-	if placed[0].Outcome == depot.Taken {
-		return "", fmt.Errorf("%s is there with other content: %w", path, export.ErrConflict)
+	if err == nil && placed[0].Outcome == depot.Taken {
+		err = fmt.Errorf("%s is there with other content: %w", path, export.ErrConflict)
 	}
-	return path, nil
+	return path, err
 }
 
 // publish puts the usage of the day in place of what is there, and returns its

@@ -41,6 +41,15 @@ func (f *datasetFlags) find(ctx context.Context, a *app) (place, error) {
 	return place{data: f.dataset, depot: depot.NewDir(f.dataset)}, nil
 }
 
+// open returns the dataset.
+func (f *datasetFlags) open(ctx context.Context, a *app) (depot.Depot, error) {
+	p, err := f.find(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	return p.tables(), nil
+}
+
 // tables is the dataset of a place.
 func (p *place) tables() depot.Depot {
 	if p.dataset == "" {

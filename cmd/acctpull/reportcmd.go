@@ -14,46 +14,10 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/record"
 	"acctpull/report"
 )
-
-// datasetFlags say which dataset is read.
-type datasetFlags struct {
-	config, data, dataset string
-}
-
-func (f *datasetFlags) register(fl *pflag.FlagSet) {
-	fl.StringVarP(&f.config, "config", "c", "", "inventory `file`; docs/service.md describes it")
-	fl.StringVar(&f.data, "data", "", "data `directory` of pull or serve")
-	fl.StringVar(&f.dataset, "dataset", "", "`directory` of a dataset, such as the one that export wrote to")
-}
-
-// open returns the dataset.
-func (f *datasetFlags) open(ctx context.Context, a *app) (depot.Depot, error) {
-	if f.dataset != "" {
-		if f.config != "" || f.data != "" {
-			return nil, usagef("", "give one of -c, --data and --dataset")
-		}
-		if !isDir(f.dataset) {
-			return nil, usagef("", "%s is not a directory", f.dataset)
-		}
-		return depot.NewDir(f.dataset), nil
-	}
-	if f.config == "" && f.data == "" {
-		return nil, usagef("the dataset is in the data directory of pull or serve, or where export wrote it", "one of -c FILE, --data DIR and --dataset DIR is needed")
-	}
-	p, err := a.findPlace(ctx, f.config, f.data, readFlags{})
-	if err != nil {
-		return nil, err
-	}
-	if p.dataset == "" {
-		return p.depot, nil
-	}
-	return depot.Sub(p.depot, p.dataset), nil
-}
 
 // reportFlags are the flags of every report.
 type reportFlags struct {
