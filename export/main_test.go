@@ -14,6 +14,7 @@ func TestMain(m *testing.M) {
 		memoryEnv:  memoryChild,
 		crashEnv:   crashChild,
 		replaceEnv: replaceChild,
+		compactEnv: compactChild,
 	} {
 		if arg := os.Getenv(env); arg != "" {
 			if err := child(arg); err != nil {
