@@ -1,14 +1,21 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"acctpull/export"
 	"acctpull/internal/depot"
+	"acctpull/internal/depot/objectstore"
+	"acctpull/internal/need"
 )
 
 // replacedIn compacts the dataset of a data directory and removes what is left of
@@ -94,4 +101,84 @@ func TestCheckReplaced(t *testing.T) {
 	if got := findings(t, out); len(got) != 0 {
 		t.Errorf("after all is as it was: %v", got)
 	}
+}
+
+// TestFlippedBitStoreProof flips one bit at a time in the objects of a dataset in
+// a bucket in which files were replaced: manifests, their pages, histories, and
+// files. check finds every one and names the object.
+func TestFlippedBitStoreProof(t *testing.T) {
+	flips := 12
+	if proof() {
+		flips = 100
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	f := newFleet(t, 2, 2, nil)
+	s := need.S3(t, "", "")
+	f.toStore(t, s, "at")
+	expect(t, exitOK, nil, "pull", "-c", f.file)
+	for _, feed := range f.feeds {
+		feed.add(2)
+	}
+	expect(t, exitOK, nil, "pull", "-c", f.file)
+	store, err := objectstore.New(objectstore.Config{Bucket: s.Bucket, Prefix: "at", Endpoint: "http://" + s.Address, AccessKey: s.AccessKey, SecretKey: s.SecretKey})
+	check(t, err)
+	dataset := depot.Sub(store, "dataset")
+	if made := compactAll(t, dataset, t.TempDir(), filepath.Join(f.data, "ledger.db")); len(made) == 0 {
+		t.Fatal("nothing was replaced")
+	}
+	_, err = export.CleanReplaced(t.Context(), dataset, time.Now().Add(time.Second), 0)
+	check(t, err)
+	for _, feed := range f.feeds {
+		feed.add(1)
+	}
+	expect(t, exitOK, nil, "pull", "-c", f.file)
+	_, err = export.CleanReplaced(t.Context(), dataset, time.Now().Add(time.Second), 0)
+	check(t, err)
+
+	kinds := map[string][]string{}
+	for _, dir := range []string{"", ".manifest"} {
+		for e, err := range dataset.List(t.Context(), dir) {
+			check(t, err)
+			if strings.Contains(e.Path, "/") {
+				kind := strings.SplitN(e.Path, "/", 2)[0] + filepath.Ext(e.Path)
+				kinds[kind] = append(kinds[kind], e.Path)
+			}
+		}
+	}
+	names := []string{}
+	for kind := range kinds {
+		names = append(names, kind)
+	}
+	slices.Sort(names)
+	if len(names) < 4 {
+		t.Fatalf("only these kinds of objects: %q", names)
+	}
+	for n := range flips {
+		all := kinds[names[n%len(names)]]
+		p := all[rnd.IntN(len(all))]
+		o, err := dataset.Open(t.Context(), p)
+		check(t, err)
+		text, err := io.ReadAll(o)
+		check(t, errors.Join(err, o.Close()))
+		flipped := slices.Clone(text)
+		bit := rnd.IntN(len(text) * 8)
+		flipped[bit/8] ^= 1 << (bit % 8)
+		check(t, dataset.Replace(t.Context(), p, flipped))
+		stdout, stderr, _ := command(t, "--json", "check", "-c", f.file)
+		var res checkResult
+		if err := json.Unmarshal([]byte(stdout), &res); err != nil {
+			t.Fatalf("%v\n%s%s", err, stdout, stderr)
+		}
+		named := false
+		for _, f := range res.Findings {
+			named = named || f.File == "dataset/"+p
+		}
+		if !named {
+			t.Errorf("a flipped bit in %s: %+v", p, res.Findings)
+		}
+		check(t, dataset.Replace(t.Context(), p, text))
+	}
+	expect(t, exitOK, nil, "check", "-c", f.file)
 }

@@ -128,6 +128,11 @@ func compactSome(ctx context.Context, dataset depot.Depot, l *ledger.Ledger, sta
 	if len(files) == 0 {
 		return false, nil
 	}
+	if rng.IntN(2) == 0 {
+		return compactDay(ctx, export.CompactOptions{Dataset: dataset, Staging: staging, Now: time.Now(),
+			Tables: []string{s.Files[0].Table}, Days: []string{strings.TrimPrefix(path.Base(day), "date=")},
+			Finished: func(p string) (ledger.Output, bool) { o, ok := known[p]; return o, ok }})
+	}
 	rng.Shuffle(len(files), func(i, k int) { files[i], files[k] = files[k], files[i] })
 	if rng.IntN(4) > 0 {
 		files = files[:1+rng.IntN(len(files))]
@@ -139,6 +144,16 @@ func compactSome(ctx context.Context, dataset depot.Depot, l *ledger.Ledger, sta
 	err = export.Replace(ctx, dataset, export.Change{Reason: export.ReasonCompact, Remove: files, Add: []depot.File{f}},
 		export.ReplaceOptions{Finished: func(p string) (ledger.Output, bool) { o, ok := known[p]; return o, ok }, Now: time.Now()})
 	return err == nil, errors.Join(err, os.Remove(f.Local))
+}
+
+// compactDay compacts a day as acctpull compact does; done is false if there was
+// nothing to do.
+func compactDay(ctx context.Context, o export.CompactOptions) (done bool, err error) {
+	res, err := export.Compact(ctx, o)
+	for _, d := range res.Days {
+		done, err = done || len(d.Outputs) > 0, errors.Join(err, d.Err)
+	}
+	return done && err == nil, err
 }
 
 // raceTruth is what the dataset was when: batch by batch, each of one day.
@@ -306,7 +321,7 @@ func (r *race) export(n int, past *[]ledger.Batch) {
 	name := filepath.Join(r.raw, fmt.Sprintf("act1011-%s-%06d.xml.gz", day.Format("20060102"), n))
 	f, err := os.Create(name)
 	check(r.t, err)
-	truth, err := gen.File(f, gen.Options{Seed: uint64(n), Objects: 3, Intervals: 2, Start: day, Device: "dut"})
+	truth, err := gen.File(f, gen.Options{Seed: uint64(n), Objects: 3, Intervals: 2, Start: day.Add(time.Duration(n%600) * time.Minute), Idle: -1, Device: "dut"})
 	check(r.t, errors.Join(err, f.Close()))
 	sum, size, err := durable.Sum(name)
 	check(r.t, err)
@@ -402,7 +417,10 @@ func (r *race) compactor(n int, seed uint64, done chan<- struct{}, stop <-chan s
 		go func() {
 			defer close(ended)
 			for lines := bufio.NewScanner(out); lines.Scan(); {
-				done <- struct{}{}
+				select {
+				case done <- struct{}{}:
+				case <-stop:
+				}
 			}
 		}()
 		life := time.NewTimer(100*time.Millisecond + time.Duration(rng.Int64N(int64(2*time.Second))))
@@ -437,37 +455,29 @@ func (r *race) run(compactions int) {
 	for n := range 6 {
 		r.export(n, &past)
 	}
-	done, stop := make(chan struct{}, 1000), make(chan struct{})
+	done, stop := make(chan struct{}), make(chan struct{})
 	var wg sync.WaitGroup
+	end := sync.OnceFunc(func() { close(stop); wg.Wait() })
+	defer end()
 	var kills [2]int
 	for n := range kills {
 		wg.Go(func() { kills[n] = r.compactor(n, seed, done, stop) })
 	}
 	wg.Go(func() { r.read(stop) })
-	limit := time.NewTimer(5 * time.Minute)
+	limit := time.NewTimer(10 * time.Minute)
 	defer limit.Stop()
 	n := 0
 	for ; n < compactions && !r.t.Failed(); n++ {
 		select {
 		case <-done:
 		case <-limit.C:
-			r.t.Errorf("only %d compactions in five minutes", n)
+			r.t.Errorf("only %d compactions in ten minutes", n)
 		}
 		if n%8 == 0 {
 			r.export(6+n/8, &past)
 		}
 	}
-	close(stop)
-	finished := make(chan struct{})
-	go func() { wg.Wait(); close(finished) }()
-	for waiting := true; waiting; {
-		select {
-		case <-done:
-			n++
-		case <-finished:
-			waiting = false
-		}
-	}
+	end()
 	r.t.Logf("%d compactions, %d kills, %d batches; answers %v, %d wrong, %d to be run again, at most %d in a row",
 		n, kills[0]+kills[1], len(past), r.answers, r.wrong, r.again, r.most)
 	r.end()
