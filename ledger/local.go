@@ -14,9 +14,9 @@ const localPath = "sha256:"
 
 // AddLocal records files that are on disk already, Stored and ready for export,
 // and returns how many contents are new. A content that the device has already
-// is not exported again; its Stored is brought up to date while it waits, so
-// that files may be moved between two runs. The same content under another name
-// becomes an alias.
+// is not exported again; its Stored is brought up to date, so that files may be
+// moved between two runs, or before they are read again. The same content under
+// another name becomes an alias.
 func (l *Ledger) AddLocal(ctx context.Context, now time.Time, inputs []Input) (added int, err error) {
 	const op = "add"
 	for _, in := range inputs {
@@ -101,7 +101,7 @@ func (t *transaction) addKnown(r Row) error {
 		if x, _, err = t.row(r.Key); err == nil {
 			_, err = t.expiring(r.First, x)
 		}
-	case first.State == Stored && first.Stored != r.Stored:
+	case (first.State == Stored || first.State == Exported && first.Expired.IsZero()) && first.Stored != r.Stored:
 		first.Stored = r.Stored
 		err = t.saveStored(first)
 	}

@@ -246,7 +246,7 @@ func testAddLocalMoved(t *testing.T, s store) {
 	if n := must(l.AddLocal(t.Context(), start, []ledger.Input{in}))(t); n != 0 {
 		t.Errorf("%d new contents", n)
 	}
-	if r := rows(t, l); len(r) != 1 || r[0].Stored != "/new/a" || r[0].State != ledger.Exported {
+	if r := rows(t, l); len(r) != 1 || r[0].Stored != "/newer/a" || r[0].State != ledger.Exported {
 		t.Errorf("rows %+v", r)
 	}
 }
