@@ -72,6 +72,12 @@ type Options struct {
 	// 0 for what it does not say. It is asked when the file itself does not
 	// say. Nil means that names say nothing.
 	Identify func(name string) (policy, fileID int)
+	// Facts makes what the ledger keeps of a file from reading it, for
+	// FileResult.Facts. Nil: nobody wants it.
+	Facts func(h record.Header, s record.Stats, name string) *ledger.Facts
+	// Finished tells what the ledger has of an output of a finished batch, for
+	// what replaces such outputs: see ReplaceOptions.
+	Finished func(path string) (out ledger.Output, ok bool)
 	// Version goes into the metadata of every output, "" if unknown. Outputs
 	// of two versions differ in bytes.
 	Version string
@@ -131,6 +137,8 @@ type FileResult struct {
 	Empty int64
 	// Truncated tells that the file was cut off and salvaged.
 	Truncated bool
+	// Facts is what the file says about itself, if Options.Facts is set.
+	Facts *ledger.Facts
 }
 
 // Clean reports whether every record of the file is in the dataset and nothing

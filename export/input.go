@@ -161,6 +161,11 @@ func (f *inputFile) accept(truncated bool) (FileResult, error) {
 		Repeated: c.repeated, Overflows: c.overflows, Truncated: truncated,
 	}
 	f.unknown(&res)
+	if facts := f.run.x.o.Facts; facts != nil {
+		if res.Facts = facts(f.reader.Header(), f.reader.Stats(), f.in.Name); res.Facts != nil {
+			res.Facts.Truncated = truncated
+		}
+	}
 	var notes []string
 	note := func(n int64, format string) {
 		if n > 0 {

@@ -74,3 +74,9 @@ func readTruncated(lookup func(key string) (string, bool)) ([]Source, error) {
 	}
 	return nil, nil
 }
+
+// MadeOf reads how a file was made from its metadata, by key; ok is false if it is
+// the output of a batch.
+func MadeOf(metadata func(key string) (string, bool)) (m Made, ok bool, err error) {
+	return readMade(metadata)
+}
