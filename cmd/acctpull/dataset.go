@@ -41,14 +41,29 @@ type readFlags struct {
 
 func (f *readFlags) register(fl *pflag.FlagSet) {
 	f.registerMeaning(fl)
-	fl.BoolVar(&f.salvage, "salvage", false, "take the complete records of files that were cut off")
+	f.registerSalvage(fl)
 }
 
 // registerMeaning leaves out what commands decide that look at kept files.
 func (f *readFlags) registerMeaning(fl *pflag.FlagSet) {
-	fl.StringVar(&f.profile, "profile", "", "`file` that names what accounting files do not say (see acctpull inspect)")
+	f.registerProfile(fl)
 	fl.StringVar(&f.record, "record", "", "record `name` of files that do not give one")
+}
+
+// registerShape is register without the record name, for a command in which it
+// means more.
+func (f *readFlags) registerShape(fl *pflag.FlagSet) {
+	f.registerProfile(fl)
+	f.registerSalvage(fl)
+}
+
+func (f *readFlags) registerProfile(fl *pflag.FlagSet) {
+	fl.StringVar(&f.profile, "profile", "", "`file` that names what accounting files do not say (see acctpull inspect)")
 	fl.StringVar(&f.platform, "platform", "", "`platform` that wrote the files, such as \"7210 SAS\"")
+}
+
+func (f *readFlags) registerSalvage(fl *pflag.FlagSet) {
+	fl.BoolVar(&f.salvage, "salvage", false, "take the complete records of files that were cut off")
 }
 
 // options turns the flags into what a reader takes.
@@ -170,7 +185,12 @@ type readerOf func(device string) *record.ReaderOptions
 
 // exporter returns an exporter for the store.
 func (a *app) exporter(ctx context.Context, s *store, reading record.ReaderOptions, of readerOf, p *progress, done *exported) (*export.Exporter, error) {
-	return export.New(export.Options{
+	return export.New(a.exportOptions(ctx, s, reading, of, p, done))
+}
+
+// exportOptions say how the exporter of a store works.
+func (a *app) exportOptions(ctx context.Context, s *store, reading record.ReaderOptions, of readerOf, p *progress, done *exported) export.Options {
+	return export.Options{
 		Dataset: s.dataset,
 		Node:    s.scratch(),
 		Open: func(in ledger.Input) (io.ReadCloser, error) {
@@ -197,7 +217,7 @@ func (a *app) exporter(ctx context.Context, s *store, reading record.ReaderOptio
 				p.set("exporting: %d files, %d records", done.batches+files, done.records+records)
 			},
 		},
-	})
+	}
 }
 
 // derivedTables are the schemas of the usage tables.
