@@ -1,7 +1,6 @@
 package export
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -352,10 +351,11 @@ func (w *tableTruth) add(r *record.Record, file string) {
 
 // everything exports a dataset in which every column of every record name has
 // every kind of value, in two days of two files each, and returns its truth.
-func everything(t *testing.T) (*memExport, []*tableTruth) {
+func everything(t *testing.T) (*memExport, []*tableTruth, []Result) {
 	t.Helper()
 	m := newMemExport(t)
 	var truths []*tableTruth
+	var results []Result
 	for batch := range 2 {
 		m.batch = ledger.Batch{}
 		at := 0
@@ -382,17 +382,23 @@ func everything(t *testing.T) (*memExport, []*tableTruth) {
 			}}, file, batch)...)
 		}
 		m.add("r1", file, steps...)
-		if _, err := m.Run(context.Background(), m.batch); err != nil {
-			t.Fatal(err)
-		}
+		results = append(results, m.run(t))
 	}
-	return m, truths
+	return m, truths, results
 }
 
 // Every engine reads every table to the same types, counts, sums and values, to
-// the last digit.
+// the last digit: one day of it compacted, the other as it was exported.
 func TestProofEveryEngineReadsTheSame(t *testing.T) {
-	m, truths := everything(t)
+	m, truths, results := everything(t)
+	o := compaction(m.Exporter, results...)
+	o.Days = []string{"2026-03-04"}
+	if res := compact(t, o); len(res.Days) != len(truths) {
+		t.Fatalf("%d days were compacted, want one of each of %d tables", len(res.Days), len(truths))
+	}
+	if n := len(dataFiles(t, m.o.Dataset)); n != 3*len(truths) {
+		t.Fatalf("%d files, want one and two of each of %d tables", n, len(truths))
+	}
 	var tables []*Table
 	for _, w := range truths {
 		tables = append(tables, w.table)

@@ -33,7 +33,7 @@ func (o *opens) Open(ctx context.Context, path string) (depot.Object, error) {
 // Documents of a dataset agree with its files: pyarrow finds in them what
 // datapackage.json says, in that order.
 func TestSidecarsTellTheTruth(t *testing.T) {
-	m, truths := everything(t)
+	m, truths, _ := everything(t)
 	text := mustRead(t, filepath.Join(m.o.Dataset, packageFile))
 	var doc dataPackageDoc
 	if err := json.Unmarshal(text, &doc); err != nil {
