@@ -119,8 +119,8 @@ func TestKillAtEveryCall(t *testing.T) {
 			continue
 		}
 		for n := 1; killAt(kind, n); n++ {
-			if n >= 24 { // further calls of a kind do what earlier ones did
-				n += rng.IntN(8)
+			if n >= 16 { // further calls of a kind do what earlier ones did
+				n += rng.IntN(12)
 			}
 		}
 	}

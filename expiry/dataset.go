@@ -121,6 +121,15 @@ func (w *sweep) dataset(ctx context.Context) error {
 	if err := retention.Guard(len(days), len(todo)); err != nil && !w.Force {
 		return &Error{Op: "sweep dataset", Err: err}
 	}
+	if err := w.removeDays(ctx, todo); err != nil {
+		return err
+	}
+	// What readers may have begun to read stays for a while.
+	_, err = export.CleanReplaced(ctx, part(w.Data, w.Dataset), w.now, export.DefaultGrace)
+	return err
+}
+
+func (w *sweep) removeDays(ctx context.Context, todo []*day) error {
 	for i, d := range todo {
 		if err := context.Cause(ctx); err != nil {
 			return err

@@ -257,7 +257,7 @@ func (a *app) expired(now time.Time, where string, r expiry.Report, err error) {
 	if n := r.Archive.Removed.Items + r.Archive.Resumed + r.Dataset.Removed.Items; n > 0 {
 		a.events.Emit(event.ArchiveExpired(now, where, r.Archive.Removed.Items+r.Archive.Resumed, r.Dataset.Removed.Items, r.Archive.Removed.Bytes+r.Dataset.Removed.Bytes))
 	}
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if sweepRefused(err) {
 		a.events.Emit(event.SweepRefused(now, where, int64(r.Archive.Left+r.Archive.Failed+r.Dataset.Left+r.Dataset.Failed), err.Error()))
 	}
 }
@@ -327,10 +327,9 @@ func compareFlags(a, b bool) int {
 	return 1
 }
 
-// expire is the hourly sweep of a service. An error of the ledger that no process
-// can go on after ends the service; anything else is told, and tried again with the
-// next sweep.
-func (r *fleetRun) expire(ctx context.Context, _ time.Time) error {
+// expire is the hourly sweep of a service. That it was refused is told, and no
+// error.
+func (r *fleetRun) expire(ctx context.Context, now time.Time) error {
 	r.mu.Lock()
 	inv := r.inv
 	r.mu.Unlock()
@@ -339,18 +338,20 @@ func (r *fleetRun) expire(ctx context.Context, _ time.Time) error {
 	}
 	o := r.a.expiryOptions(inv, r.store.ledger, r.store.depot, r.store.root)
 	o.Budget = expiry.DefaultBudget
+	if o.Ledger.Shared() {
+		var err error
+		if now, err = r.a.expiryNow(ctx, &o); err != nil {
+			return err
+		}
+	}
 	if r.sweeper == nil {
 		r.sweeper = expiry.New(o)
 	}
-	var report expiry.Report
-	now, err := r.a.expiryNow(ctx, &o)
-	if err == nil {
-		r.sweeper.Set(o)
-		report, err = r.sweeper.Sweep(ctx, now)
+	r.sweeper.Set(o)
+	report, err := r.sweeper.Sweep(ctx, now)
+	r.a.expired(now, inv.Data, report, err)
+	if sweepRefused(err) {
+		return nil
 	}
-	r.a.expired(r.a.pace.clock.Now(), inv.Data, report, err)
-	if ledger.IsFatal(err) {
-		return err
-	}
-	return nil
+	return err
 }
