@@ -249,19 +249,22 @@ config = json.loads(sys.argv[1])
 stop = threading.Event()
 threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
 COUNTER = "in_profile_octets_forwarded"
-import pyarrow.dataset as ds, pyarrow.compute as pc
+import glob, pyarrow.dataset as ds, pyarrow.compute as pc
+# Names as a directory lists them. The patterns of DuckDB and pyarrow look each
+# name up once more, and leave out in silence one that is gone by then.
+listed = lambda: sorted(glob.glob(config["table"] + "/*/*.parquet"))
 def add(days, date, table):
     n, s = days.get(date, (0, 0))
     days[date] = (n + table.num_rows, s + sum(v for v in table.column(COUNTER).to_pylist() if v is not None))
 def by_pyarrow():
     days = {}
-    table = ds.dataset(config["table"], format="parquet", partitioning="hive").to_table(columns=["date", COUNTER])
+    table = ds.dataset(listed(), format="parquet", partitioning="hive").to_table(columns=["date", COUNTER])
     for date in set(table.column("date").to_pylist()):
         add(days, str(date), table.filter(pc.field("date") == date))
     return days
 def by_duckdb():
     import duckdb
-    rows = duckdb.sql(f"select date::varchar, count(*), sum({COUNTER}) from read_parquet('{config['table']}/*/*.parquet', hive_partitioning=true) group by 1").fetchall()
+    rows = duckdb.sql(f"select date::varchar, count(*), sum({COUNTER}) from read_parquet({listed()}, hive_partitioning=true) group by 1").fetchall()
     return {d: (n, int(s)) for d, n, s in rows}
 def by_manifest():
     read = lambda p: json.loads(s3.open_input_file(config["root"] + "/" + p).read())
@@ -381,7 +384,7 @@ func (r *race) read(stop <-chan struct{}) {
 
 func (r *race) judge(a raceAnswer) {
 	switch {
-	case a.Error != "" && !strings.Contains(a.Error, "No such file") && !strings.Contains(a.Error, "NoSuchKey") && !strings.Contains(a.Error, "FileNotFound"):
+	case a.Error != "" && !strings.Contains(a.Error, "No such file") && !strings.Contains(a.Error, "NoSuchKey") && !strings.Contains(a.Error, "FileNotFound") && !strings.Contains(a.Error, "No files found"):
 		r.t.Errorf("%s: %s", a.Engine, a.Error)
 	case a.Error != "":
 		r.again++
