@@ -83,7 +83,7 @@ func compactForever(text string) error {
 		return err
 	}
 	for n := 0; ; n++ {
-		if n%20 == 0 {
+		if n%20 == 10 {
 			if _, err := export.CleanReplaced(ctx, dataset, time.Now(), c.Grace); err != nil {
 				return err
 			}
@@ -315,6 +315,8 @@ type race struct {
 	again   int // errors that say: run it again
 	inARow  int
 	most    int // of them one after the other
+	first   chan struct{}
+	started func() // closes first
 }
 
 // export adds one batch of one day, with known rows. Now and then an exporter
@@ -383,6 +385,7 @@ func (r *race) read(stop <-chan struct{}) {
 }
 
 func (r *race) judge(a raceAnswer) {
+	defer r.started()
 	switch {
 	case a.Error != "" && !strings.Contains(a.Error, "No such file") && !strings.Contains(a.Error, "NoSuchKey") && !strings.Contains(a.Error, "FileNotFound") && !strings.Contains(a.Error, "No files found"):
 		r.t.Errorf("%s: %s", a.Engine, a.Error)
@@ -416,25 +419,35 @@ func (r *race) compactor(n int, seed uint64, done chan<- struct{}, stop <-chan s
 		out, err := cmd.StdoutPipe()
 		check(r.t, err)
 		check(r.t, cmd.Start())
-		ended := make(chan struct{})
+		ended, enough := make(chan struct{}), make(chan struct{})
+		least := rng.IntN(20) // replacements before it is killed
 		go func() {
 			defer close(ended)
-			for lines := bufio.NewScanner(out); lines.Scan(); {
+			if least == 0 {
+				close(enough)
+			}
+			for n, lines := 1, bufio.NewScanner(out); lines.Scan(); n++ {
+				if n == least {
+					close(enough)
+				}
 				select {
 				case done <- struct{}{}:
 				case <-stop:
 				}
 			}
 		}()
-		life := time.NewTimer(100*time.Millisecond + time.Duration(rng.Int64N(int64(2*time.Second))))
 		stopped := false
 		select {
-		case <-life.C:
+		case <-enough:
+			select {
+			case <-time.After(time.Duration(rng.Int64N(int64(300 * time.Millisecond)))):
+			case <-stop:
+				stopped = true
+			}
 		case <-stop:
 			stopped = true
 		case <-ended:
 		}
-		life.Stop()
 		if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
 			r.t.Error(err)
 		}
@@ -463,10 +476,15 @@ func (r *race) run(compactions int) {
 	end := sync.OnceFunc(func() { close(stop); wg.Wait() })
 	defer end()
 	var kills [2]int
+	wg.Go(func() { r.read(stop) })
+	select {
+	case <-r.first: // a reader takes its time to start
+	case <-time.After(2 * time.Minute):
+		r.t.Error("no answer in two minutes")
+	}
 	for n := range kills {
 		wg.Go(func() { kills[n] = r.compactor(n, seed, done, stop) })
 	}
-	wg.Go(func() { r.read(stop) })
 	limit := time.NewTimer(10 * time.Minute)
 	defer limit.Stop()
 	n := 0
@@ -522,7 +540,8 @@ func (r *race) end() {
 func newRace(t *testing.T, store *objectstore.Config) *race {
 	t.Helper()
 	findDuck(t)
-	r := &race{t: t, config: raceConfig{Dir: t.TempDir(), Store: store, Grace: time.Second}}
+	first := make(chan struct{})
+	r := &race{t: t, first: first, started: sync.OnceFunc(func() { close(first) }), config: raceConfig{Dir: t.TempDir(), Store: store, Grace: time.Second}}
 	r.raw, r.config.Staging, r.config.Ledger = filepath.Join(r.config.Dir, "raw"), filepath.Join(r.config.Dir, "merge"), filepath.Join(r.config.Dir, "ledger.db")
 	if store != nil {
 		r.config.Grace = 30 * time.Second // longer than any query
