@@ -177,13 +177,11 @@ func (w *world) truth() (lines []string) {
 	return lines
 }
 
-// TestArrival lets the files of generated worlds arrive in any order, and brings
+// TestProofArrival lets the files of generated worlds arrive in any order, and brings
 // the usage up to date in between. After each time it is that which is made from
 // scratch; at the end it is the truth.
-func TestArrival(t *testing.T) { arrival(t, 4) }
-
-func arrival(t *testing.T, seeds uint64) {
-	for seed := range seeds {
+func TestProofArrival(t *testing.T) {
+	for seed := range seeds(4, 40) {
 		w := newWorld(seed)
 		dir := t.TempDir()
 		b := newBench(t, dir, w)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -259,11 +260,19 @@ func (w *world) narrowOf(device string) []uint64 {
 	return slices.Repeat([]uint64{rate32}, counters)
 }
 
-// TestTruth makes the usage of generated worlds day by day, from batches in
-// memory, and compares every row with what is known to be true.
-func TestTruth(t *testing.T) { truth(t, 50) }
+// seeds is how many worlds a test makes: the first number, or the second where
+// time does not matter.
+func seeds(few, many uint64) uint64 {
+	if os.Getenv("ACCTPULL_PROOF") == "1" {
+		return many
+	}
+	return few
+}
 
-func truth(t *testing.T, seeds uint64) {
+// TestProofTruth makes the usage of generated worlds day by day, from batches in
+// memory, and compares every row with what is known to be true.
+func TestProofTruth(t *testing.T) {
+	seeds := seeds(50, 1000)
 	l := newLayout(testTable())
 	schema := columnsOf(l.record).Columns
 	breaks := map[string]int{}

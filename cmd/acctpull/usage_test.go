@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,4 +84,41 @@ func TestUsageRefuses(t *testing.T) {
 		}
 	}
 	expect(t, exitOK, []string{"no records"}, "usage", "--dataset", dir, "--counter32", "cpe:7:packets_dropped=3000000")
+}
+
+// TestKillUsage kills the making of usage at random moments. Every day has its
+// rows once after each kill: those from before or those from after. Each run
+// makes every day anew, because it declares another counter that nobody has.
+func TestKillUsage(t *testing.T) {
+	kills := 5
+	if proof() {
+		kills = 40
+	}
+	dir := t.TempDir()
+	files, dataset := filepath.Join(dir, "files"), filepath.Join(dir, "dataset")
+	_, err := gen.Tree(files, gen.TreeOptions{Options: gen.Options{Seed: 4, Objects: 30, Intervals: 24, Interval: time.Hour, FinalEvery: 5}, Devices: 2, Files: 3})
+	check(t, err)
+	expect(t, exitOK, nil, "export", files, "--out", dataset)
+	usageRun(t, "--dataset", dataset)
+	figures := func() []string {
+		return duck(t, fmt.Sprintf(`select count(*), count("break"), sum(interval_seconds)::varchar, sum(in_profile_octets_forwarded)::varchar,
+			string_agg(distinct "date"::varchar, ' ' order by "date"::varchar) from read_parquet('%s/combined-service-ingress-usage/v1/*/*.parquet', hive_partitioning=true)`, dataset))[0]
+	}
+	want := figures()
+	seed := uint64(time.Now().UnixNano())
+	t.Log("seed", seed)
+	k := newKiller(t, rand.New(rand.NewPCG(seed, 0)))
+	for n := 0; k.done < kills; n++ {
+		k.run("usage", "--dataset", dataset, "--counter32", fmt.Sprintf("nobody-%d:packets_dropped=1000", n))
+		if got := figures(); !slices.Equal(got, want) {
+			t.Fatalf("after %d kills: %v, want %v", k.done, got, want)
+		}
+	}
+	if r := usageRun(t, "--dataset", dataset); r[0].Computed == 0 {
+		t.Error("nothing was made anew")
+	}
+	if got := figures(); !slices.Equal(got, want) {
+		t.Errorf("at the end: %v, want %v", got, want)
+	}
+	expect(t, exitOK, []string{"everything is whole"}, "check", "--data", dataset)
 }
