@@ -61,6 +61,7 @@ func examples() []Event {
 		ArchiveExpired(noon, "/srv/acct", 1440, 3, 98765432),
 		HoldAdded(noon, 3, "device edge-1, before 2026-11-01T00:00:00Z", "ana", "case 4711"),
 		HoldReleased(noon, 3, "device edge-1, before 2026-11-01T00:00:00Z", "bert", "case 4711 is closed"),
+		ChoreFailed(noon, "compaction", errors.New("no room left on the device")),
 		SpaceContention(noon, 11, 1, "/flash/cf1", errFull),
 		AdminLocFailed(noon, 11, 1, "/flash/cf1", errFull),
 		BackupLocFailed(noon, 11, 1, "/flash/cf2", errFull),

@@ -78,6 +78,7 @@ const (
 	archiveExpired
 	holdAdded
 	holdReleased
+	choreFailed
 	spaceContention
 	adminLocFailed
 	backupLocFailed
@@ -247,6 +248,10 @@ var own = [...]Definition{
 		"$by$ has released hold $id$ on $what$: $reason$",
 		[]string{"id", "what", "by", "reason"},
 		"What only this hold has kept is deleted by the next sweep."},
+	choreFailed: {Acctpull, 2060, "choreFailed", Major, Main,
+		"Looking after the dataset: $chore$ ended early: $reason$",
+		[]string{"chore", "reason"},
+		"One of the hourly works on what is here already, such as compaction. What it has finished stays, nothing is half done, fetching and export go on, and it is tried again an hour later. The reason says what needs a person."},
 	spaceContention: {Logger, 2005, "tmnxLogSpaceContention", Major, Main,
 		"There is no room for a file of policy $policy$ at $location$: $reason$",
 		[]string{"policy", "file_id", "location", "reason"},
@@ -535,6 +540,11 @@ func HoldReleased(now time.Time, id int64, what, by, reason string) Event {
 }
 
 func holdSubject(id int64) string { return "hold " + decimal(id) }
+
+// ChoreFailed: hourly work of the service on its dataset ended with an error.
+func ChoreFailed(now time.Time, chore string, err error) Event {
+	return own[choreFailed].make(now, chore, chore, text(err))
+}
 
 // text is that of an error, "unknown" for none.
 func text(err error) string {

@@ -30,6 +30,9 @@ type Metrics struct {
 	exportS  prometheus.Histogram
 	reloads  *prometheus.CounterVec
 	reloadAt prometheus.Gauge
+	chores   *prometheus.CounterVec
+	choreAt  *prometheus.GaugeVec
+	choreS   *prometheus.CounterVec
 }
 
 // NewMetrics returns counters that are all zero. version is that of the program.
@@ -54,12 +57,16 @@ func NewMetrics(version string) *Metrics {
 		reloads: counter("config_loads_total", "Readings of the configuration by result: ok or refused.", "result"),
 		reloadAt: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "acctpull", Name: "config_last_load_timestamp_seconds",
 			Help: "When the configuration in force was read."}),
+		chores: counter("chores_total", "Hourly works of the service on its dataset by result: ok or failed.", "chore", "result"),
+		choreAt: prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "acctpull", Name: "chore_last_success_timestamp_seconds",
+			Help: "When an hourly work last ended well."}, []string{"chore"}),
+		choreS: counter("chore_seconds_total", "How long hourly works took.", "chore"),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "acctpull", Name: "build_info", Help: "1, with the version of the program.",
 		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()}})
 	build.Set(1)
 	m.registry.MustRegister(m.events, m.files, m.bytes, m.visits, m.took, m.retries, m.exports, m.exported, m.exportS,
-		m.reloads, m.reloadAt, build, collectors.NewGoCollector(),
+		m.reloads, m.reloadAt, m.chores, m.choreAt, m.choreS, build, collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	// What can happen is there from the start, at zero: a rate over a series
 	// that begins with its first error misses that error.
@@ -139,6 +146,20 @@ func (m *Metrics) Config(now time.Time, ok bool) {
 	default:
 		m.reloads.WithLabelValues("refused").Inc()
 	}
+}
+
+// Chore counts an hourly work on the dataset that ended at now.
+func (m *Metrics) Chore(now time.Time, chore string, took time.Duration, ok bool) {
+	if m == nil {
+		return
+	}
+	m.choreS.WithLabelValues(chore).Add(took.Seconds())
+	if !ok {
+		m.chores.WithLabelValues(chore, "failed").Inc()
+		return
+	}
+	m.chores.WithLabelValues(chore, "ok").Inc()
+	m.choreAt.WithLabelValues(chore).Set(float64(now.UnixMilli()) / 1000)
 }
 
 // Sample is one number that is asked for when somebody looks.
