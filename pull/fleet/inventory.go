@@ -46,6 +46,8 @@ type Inventory struct {
 	Node string
 	// Store is an object store for archive and dataset.
 	Store Store
+	// Chores are the hourly works on the dataset.
+	Chores Chores
 	// AtOnce is how many devices are pulled at the same time, PerSite how
 	// many of them at one site.
 	AtOnce, PerSite int
@@ -103,6 +105,7 @@ type document struct {
 	ledgerPassword  pull.Secret
 	atOnce, perSite int
 	store           Store
+	chores          Chores
 	defaults        settings
 	defaultsNode    *yaml.Node
 	groups          map[string]*yaml.Node
@@ -157,7 +160,7 @@ func (e *ConfigError) Hint() string { return "docs/service.md describes every ke
 // Load reads an inventory. The error is a *ConfigError with every mistake.
 func Load(data []byte) (*Inventory, error) {
 	d := &strictyaml.Decoder{}
-	doc := document{atOnce: DefaultAtOnce, perSite: DefaultPerSite, groups: map[string]*yaml.Node{}, jumpHosts: map[string]jumpHost{},
+	doc := document{chores: Chores{Usage: true, Compact: true}, atOnce: DefaultAtOnce, perSite: DefaultPerSite, groups: map[string]*yaml.Node{}, jumpHosts: map[string]jumpHost{},
 		billing: Billing{ClosesAfter: DefaultClosesAfter, Location: time.UTC}}
 	if root := d.Document(data); root != nil {
 		strictyaml.Decode(d, "inventory", root, &doc, documentKeys)
@@ -174,7 +177,7 @@ const rule = strictyaml.Kind("inventory")
 
 func (doc *document) inventory(d *strictyaml.Decoder) *Inventory {
 	inv := &Inventory{Data: doc.data, Store: doc.store, Ledger: doc.ledger, LedgerPassword: doc.ledgerPassword, Node: doc.node, AtOnce: doc.atOnce, PerSite: doc.perSite, Groups: slices.Sorted(maps.Keys(doc.groups)),
-		FileIDs: doc.fileIDs, Billing: doc.billing}
+		Chores: doc.chores, FileIDs: doc.fileIDs, Billing: doc.billing}
 	if doc.data == "" {
 		d.Fail(rule, 0, "data", "it is not given: the directory in which archive, ledger and dataset lie")
 	}

@@ -85,7 +85,7 @@ var documentKeys = append([]strictyaml.Key[document]{
 				v.devices = append(v.devices, entry{s, item, g})
 			})
 		}},
-}, slices.Concat(storeKeys, retentionKeys)...)
+}, slices.Concat(storeKeys, choreKeys, retentionKeys)...)
 
 // deviceKeys are those that only a device has, and those that a group may have.
 var deviceKeys = append([]strictyaml.Key[settings]{
