@@ -77,6 +77,7 @@ type place struct {
 	state               string // where what is set aside goes
 	reading             record.ReaderOptions
 	of                  readerOf // nil: reading holds for all devices
+	narrow              []string // counters of 32 bits, as the inventory has them
 }
 
 // findPlace turns -c or --data into a place.
@@ -91,7 +92,7 @@ func (a *app) findPlace(ctx context.Context, config, data string, flags readFlag
 		if err != nil {
 			return p, err
 		}
-		inv, data = own, own.Data
+		inv, data, p.narrow = own, own.Data, own.Chores.Counter32
 		p.of = func(device string) *record.ReaderOptions { return reading[device] }
 	}
 	var err error

@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"acctpull/event"
+	"acctpull/export"
+	"acctpull/internal/depot"
 	"acctpull/ledger"
 )
 
@@ -72,4 +75,44 @@ func firstAlive(nodes []ledger.Node, now time.Time) string {
 		}
 	}
 	return ""
+}
+
+// chores are the works that the inventory in force asks for. Compaction comes
+// before usage, so that no day is computed from files that are about to go.
+func (r *fleetRun) chores() []chore {
+	r.mu.Lock()
+	inv := r.inv
+	r.mu.Unlock()
+	dataset, dir := depot.Sub(r.store.depot, "dataset"), r.store.dataset
+	var list []chore
+	if inv.Chores.Compact {
+		list = append(list, chore{"compaction", func(ctx context.Context, _ time.Time) error {
+			var failed []error
+			err := r.a.compactDataset(ctx, dataset, dir, r.store.ledger, export.CompactOptions{OnDay: func(d export.CompactedDay) {
+				if d.Err != nil {
+					failed = append(failed, fmt.Errorf("%s of %s: %w", d.Table, d.Date, d.Err))
+				}
+			}})
+			return errors.Join(err, errors.Join(failed...))
+		}})
+	}
+	if inv.Chores.Usage {
+		list = append(list, chore{"usage", func(ctx context.Context, _ time.Time) error {
+			o, err := (&usageFlags{}).options()
+			if err == nil {
+				o.Narrow, err = narrows(inv.Chores.Counter32)
+			}
+			if err != nil {
+				return err
+			}
+			_, _, err = r.a.refreshUsage(ctx, dataset, dir, o)
+			return err
+		}})
+	}
+	if len(inv.FileIDs) > 0 {
+		list = append(list, chore{"retention", r.expire})
+	}
+	return append(list, chore{"cleaning", func(ctx context.Context, _ time.Time) error {
+		return errors.Join(r.a.writeSidecars(ctx, dataset, r.store.ledger), r.a.cleanReplaced(ctx, dataset))
+	}})
 }

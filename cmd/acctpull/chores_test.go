@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -84,4 +87,54 @@ func TestFirstAlive(t *testing.T) {
 			t.Errorf("%s later: %q, want %q", c.after, got, c.want)
 		}
 	}
+}
+
+// The service compacts days that are over, makes usage of them, and finds the
+// next time that there is nothing to do.
+func TestChoresOfADataset(t *testing.T) {
+	f := newFleet(t, 2, 3, nil)
+	for range 2 {
+		if _, stderr, code := command(t, "pull", "-c", f.file); code != exitOK {
+			t.Fatal(stderr)
+		}
+		for _, feed := range f.feeds {
+			feed.add(2)
+		}
+	}
+	pattern := filepath.Join(f.data, "dataset", "*", "v1", "date=*", "*.parquet")
+	before, err := filepath.Glob(pattern)
+	check(t, err)
+	told := &eventList{}
+	a := &app{pace: realPace(), events: told, stderr: io.Discard, stdout: io.Discard}
+	r, err := a.newFleetRun(t.Context(), f.file, false)
+	check(t, err)
+	var after [2][]string
+	for i := range after {
+		for _, c := range r.chores() {
+			check(t, c.run(t.Context(), a.pace.clock.Now()))
+		}
+		after[i], err = filepath.Glob(pattern)
+		check(t, err)
+	}
+	check(t, r.store.Close())
+	days := map[string]int{}
+	usages := 0
+	for _, file := range after[0] {
+		days[filepath.Dir(file)]++
+		if strings.Contains(file, "-usage/") {
+			usages++
+		}
+	}
+	for day, n := range days {
+		if n != 1 {
+			t.Errorf("%s has %d files", day, n)
+		}
+	}
+	if len(days)-usages >= len(before) || usages == 0 {
+		t.Errorf("%d files before, after it %d, of which %d of usage", len(before), len(days), usages)
+	}
+	if !slices.Equal(after[0], after[1]) {
+		t.Errorf("the second time made\n%q of\n%q", after[1], after[0])
+	}
+	expect(t, exitOK, nil, "check", "-c", f.file)
 }

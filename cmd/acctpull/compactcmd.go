@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"acctpull/export"
 	"acctpull/internal/depot"
+	"acctpull/internal/durable"
 	"acctpull/ledger"
 )
 
@@ -102,26 +104,48 @@ func (a *app) compact(ctx context.Context, f compactFlags) error {
 		f.data = f.dataset
 	}
 	return a.inWard(ctx, quarantineFlags{config: f.config, data: f.data}, func(w *ward) error {
-		outputs, err := w.ledger.Outputs(ctx, "")
-		if err != nil {
-			return err
-		}
-		known := make(map[string]ledger.Output, len(outputs))
-		for _, o := range outputs {
-			known[o.Path] = o
-		}
+		dataset := depot.Sub(w.depot, w.dataset)
 		res := compactResult{DryRun: f.dryRun, Days: []compactedDay{}}
-		_, err = export.Compact(ctx, export.CompactOptions{
-			Dataset: depot.Sub(w.depot, w.dataset), Staging: filepath.Join(w.data, filepath.FromSlash(w.dataset), compactDir),
-			Tables: f.tables, Days: f.days, Before: f.before, DryRun: f.dryRun, Now: a.pace.clock.Now(), Version: buildVersion(),
-			Finished: func(path string) (ledger.Output, bool) { o, ok := known[path]; return o, ok },
-			OnDay:    func(d export.CompactedDay) { res.Days = append(res.Days, compactedDayOf(d)) },
+		err := a.compactDataset(ctx, dataset, filepath.Join(w.data, filepath.FromSlash(w.dataset)), w.ledger, export.CompactOptions{
+			Tables: f.tables, Days: f.days, Before: f.before, DryRun: f.dryRun,
+			OnDay: func(d export.CompactedDay) { res.Days = append(res.Days, compactedDayOf(d)) },
 		})
+		if err == nil && !f.dryRun {
+			err = errors.Join(a.writeSidecars(ctx, dataset, w.ledger), a.cleanReplaced(ctx, dataset))
+		}
 		if err != nil {
 			return err
 		}
 		return a.printCompact(res)
 	})
+}
+
+// compactDataset compacts a dataset. dir is its local directory; of two processes
+// that do it at once one is refused.
+func (a *app) compactDataset(ctx context.Context, dataset depot.Depot, dir string, l *ledger.Ledger, o export.CompactOptions) (err error) {
+	o.Dataset, o.Staging = dataset, filepath.Join(dir, compactDir)
+	o.Now, o.Version = a.pace.clock.Now(), buildVersion()
+	if !o.DryRun {
+		if err := durable.MkdirAll(o.Staging); err != nil {
+			return err
+		}
+		lock, err := durable.AcquireLock(filepath.Join(o.Staging, "lock"))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, lock.Release()) }()
+	}
+	outputs, err := l.Outputs(ctx, "")
+	if err != nil {
+		return err
+	}
+	known := make(map[string]ledger.Output, len(outputs))
+	for _, out := range outputs {
+		known[out.Path] = out
+	}
+	o.Finished = func(path string) (ledger.Output, bool) { out, ok := known[path]; return out, ok }
+	_, err = export.Compact(ctx, o)
+	return err
 }
 
 func (a *app) printCompact(r compactResult) error {

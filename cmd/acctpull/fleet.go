@@ -78,6 +78,9 @@ func (a *app) loadInventory(file string) (*fleet.Inventory, map[string]*record.R
 		}
 		reading[d.Name] = shared[flags]
 	}
+	if _, err := narrows(inv.Chores.Counter32); err != nil {
+		errs = append(errs, fmt.Errorf("%s: counter32: %w", file, err))
+	}
 	if err := checkStore(inv.Store); err != nil {
 		errs = append(errs, fmt.Errorf("%s: %w", file, err))
 	}

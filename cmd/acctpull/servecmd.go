@@ -106,6 +106,7 @@ func (a *app) serve(ctx context.Context, file, address string, rebuild bool) (er
 		},
 		func(ctx context.Context) error { return r.exportAsTheyCome(ctx, pending) },
 		func(ctx context.Context) error { return r.rememberNowAndThen(ctx, runner) },
+		func(ctx context.Context) error { return r.choresNowAndThen(ctx, r.chores) },
 		func(ctx context.Context) error {
 			for {
 				select {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"acctpull/export"
+	"acctpull/internal/depot"
 	"acctpull/internal/durable"
 	"acctpull/ledger"
 	"acctpull/record"
@@ -76,16 +77,6 @@ func (f *usageFlags) options() (o usage.Options, err error) {
 			return o, err
 		}
 	}
-	for _, text := range f.narrow {
-		n, err := parseNarrow(text)
-		if err != nil {
-			return o, err
-		}
-		o.Narrow = append(o.Narrow, n)
-	}
-	slices.SortFunc(o.Narrow, func(a, b usage.Narrow) int {
-		return strings.Compare(a.Device+"\x00"+a.Column, b.Device+"\x00"+b.Column)
-	})
 	return o, nil
 }
 
@@ -108,6 +99,22 @@ func chosenTables(all []*export.Table, names []string) (chosen []*export.Table, 
 		}
 	}
 	return chosen, nil
+}
+
+// narrows are counters of 32 bits, from their texts.
+func narrows(texts []string) ([]usage.Narrow, error) {
+	var all []usage.Narrow
+	for _, text := range texts {
+		n, err := parseNarrow(text)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, n)
+	}
+	slices.SortFunc(all, func(a, b usage.Narrow) int {
+		return strings.Compare(a.Device+"\x00"+a.Column, b.Device+"\x00"+b.Column)
+	})
+	return all, nil
 }
 
 // parseNarrow reads DEVICE:COLUMN=RATE. A device's name may have colons.
@@ -140,18 +147,7 @@ func (a *app) usage(ctx context.Context, f *usageFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	state := filepath.Join(at.tablesDir(), usage.StateDir)
-	o.Dataset, o.Scratch = at.tables(), filepath.Join(state, "making")
-	o.Version, o.Now = buildVersion(), a.pace.clock.Now
-	if err := durable.MkdirAll(o.Scratch); err != nil {
-		return err
-	}
-	lock, err := durable.AcquireLock(filepath.Join(state, "lock"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, lock.Release()) }()
-	if err := usage.RemoveLeftovers(o.Scratch); err != nil {
+	if o.Narrow, err = narrows(slices.Concat(at.narrow, f.narrow)); err != nil {
 		return err
 	}
 	p := a.progress()
@@ -160,10 +156,10 @@ func (a *app) usage(ctx context.Context, f *usageFlags) (err error) {
 		rows += d.Stats.Rows
 		p.set("usage of %s, %s: %d rows", d.Table, d.Date, rows)
 	}
-	reports, err := usage.Refresh(ctx, o)
+	reports, changed, err := a.refreshUsage(ctx, at.tables(), at.tablesDir(), o)
 	p.done()
-	if err == nil && slices.ContainsFunc(reports, func(r usage.TableReport) bool { return r.Computed+r.Removed > 0 }) {
-		err = a.writeSidecars(ctx, &at)
+	if err == nil && changed {
+		err = errors.Join(a.writeSidecarsAt(ctx, &at), a.cleanReplaced(ctx, at.tables()))
 	}
 	if err != nil {
 		return err
@@ -171,18 +167,53 @@ func (a *app) usage(ctx context.Context, f *usageFlags) (err error) {
 	return a.printUsage(reports)
 }
 
-// writeSidecars brings the documents in the root of a dataset up to date.
-func (a *app) writeSidecars(ctx context.Context, at *place) (err error) {
-	s := export.Sidecars{Dataset: at.tables(), Tables: allTables(), Now: a.pace.clock.Now}
-	if _, missing := os.Stat(at.ledger); missing == nil || at.lock == "" && at.ledger != "" {
-		l, err := ledger.Open(ctx, at.ledger)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, l.Close()) }()
+// refreshUsage brings usage tables up to date. dir is the local directory of the
+// dataset; of two processes that do it at once one is refused.
+func (a *app) refreshUsage(ctx context.Context, dataset depot.Depot, dir string, o usage.Options) (reports []usage.TableReport, changed bool, err error) {
+	state := filepath.Join(dir, usage.StateDir)
+	o.Dataset, o.Scratch = dataset, filepath.Join(state, "making")
+	o.Version, o.Now = buildVersion(), a.pace.clock.Now
+	if err := durable.MkdirAll(o.Scratch); err != nil {
+		return nil, false, err
+	}
+	lock, err := durable.AcquireLock(filepath.Join(state, "lock"))
+	if err != nil {
+		return nil, false, err
+	}
+	defer func() { err = errors.Join(err, lock.Release()) }()
+	if err := usage.RemoveLeftovers(o.Scratch); err != nil {
+		return nil, false, err
+	}
+	reports, err = usage.Refresh(ctx, o)
+	return reports, slices.ContainsFunc(reports, func(r usage.TableReport) bool { return r.Computed+r.Removed > 0 }), err
+}
+
+// writeSidecarsAt brings the documents in the root of a dataset up to date.
+func (a *app) writeSidecarsAt(ctx context.Context, at *place) (err error) {
+	if _, missing := os.Stat(at.ledger); missing != nil && (at.lock != "" || at.ledger == "") {
+		return a.writeSidecars(ctx, at.tables(), nil)
+	}
+	l, err := ledger.Open(ctx, at.ledger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	return a.writeSidecars(ctx, at.tables(), l)
+}
+
+// writeSidecars is writeSidecarsAt with an open ledger, nil if there is none.
+func (a *app) writeSidecars(ctx context.Context, dataset depot.Depot, l *ledger.Ledger) error {
+	s := export.Sidecars{Dataset: dataset, Tables: allTables(), Now: a.pace.clock.Now}
+	if l != nil {
 		s.Devices = func(ctx context.Context) ([]export.DeviceFiles, error) { return deviceFiles(ctx, l) }
 	}
 	return s.Write(ctx)
+}
+
+// cleanReplaced removes what was replaced long enough ago.
+func (a *app) cleanReplaced(ctx context.Context, dataset depot.Depot) error {
+	_, err := export.CleanReplaced(ctx, dataset, a.pace.clock.Now(), export.DefaultGrace)
+	return err
 }
 
 // allTables are the schemas of all tables that a dataset may have.
