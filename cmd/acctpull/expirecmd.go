@@ -229,6 +229,9 @@ func (a *app) expireNow(ctx context.Context, inv *fleet.Inventory, f expireFlags
 		return err
 	})
 	a.expired(now, inv.Data, report, err)
+	if report.Dataset.Removed.Items > 0 {
+		err = errors.Join(err, a.writeSidecars(ctx, depot.Sub(s.depot, o.Dataset), s.ledger))
+	}
 	for l, r := range map[expiry.Location]expiry.Result{expiry.Archive: report.Archive, expiry.Dataset: report.Dataset} {
 		res.Left, res.Failed, res.Resumed = res.Left+r.Left, res.Failed+r.Failed, res.Resumed+r.Resumed
 		if r.Removed.Items > 0 {
