@@ -174,50 +174,71 @@ func Choose(cat *record.Catalogue, have []string, named []string, o *Options) ([
 	if len(named) == 0 {
 		from = have
 	}
-	taken := map[Direction]record.Name{}
 	for _, name := range from {
 		name = strings.TrimSuffix(name, UsageSuffix)
 		def, ok := cat.Lookup(record.Name(name))
-		if !ok {
-			if len(named) == 0 {
-				continue
-			}
+		switch {
+		case !ok && len(named) > 0:
 			return nil, invalid("acctpull records lists the record names", "no record %q in the catalogue", clip(name))
-		}
-		if len(named) > 0 && !slices.ContainsFunc(have, func(h string) bool { return strings.TrimSuffix(h, UsageSuffix) == string(def.Name) }) {
+		case !ok || slices.Contains(list, def):
+			continue
+		case !slices.ContainsFunc(have, func(h string) bool { return strings.TrimSuffix(h, UsageSuffix) == string(def.Name) }):
 			return nil, invalid("acctpull usage makes it", "the dataset has no usage of %s", def.Name)
 		}
 		fits, err := answers(def, o)
-		if err != nil && len(named) > 0 {
-			return nil, err
-		}
-		if err != nil || !fits {
-			if len(named) > 0 {
-				return nil, invalid("acctpull records "+string(def.Name)+" lists its columns; --counter chooses some", "%s has no counters, objects or columns of the kind that is asked for", def.Name)
-			}
-			continue
-		}
-		m, _, err := newMeasure(def, o)
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range m.directions() {
-			if o.Direction != AnyDirection && d != o.Direction {
-				continue
-			}
-			if before, ok := taken[d]; ok && before != def.Name {
-				return nil, invalid("choose one with --table", "both %s and %s have the answer: together they would count twice", before, def.Name)
-			}
-			taken[d] = def.Name
-		}
-		if !slices.Contains(list, def) {
+		switch {
+		case fits:
 			list = append(list, def)
+		case len(named) > 0 && err != nil:
+			return nil, err
+		case len(named) > 0:
+			return nil, invalid("acctpull records "+string(def.Name)+" lists its columns; --counter chooses some", "%s has no counters, objects or columns of the kind that is asked for", def.Name)
 		}
+	}
+	if len(named) == 0 {
+		list = preferOctets(list, o)
+	}
+	if err := apart(list, o); err != nil {
+		return nil, err
 	}
 	if len(list) == 0 {
 		return nil, invalid("acctpull usage makes usage tables; --table, --by, --unit and --counter say what is looked for", "no usage table of the dataset has the answer")
 	}
 	return list, nil
+}
+
+// preferOctets leaves out tables that count packets if others count octets and no unit
+// is asked for.
+func preferOctets(list []*record.Definition, o *Options) []*record.Definition {
+	counts := func(def *record.Definition) bool {
+		m, _, err := newMeasure(def, o)
+		return err == nil && m.unit == Octets
+	}
+	if o.Unit != "" || !slices.ContainsFunc(list, counts) {
+		return list
+	}
+	return slices.DeleteFunc(list, func(def *record.Definition) bool { return !counts(def) })
+}
+
+// apart refuses tables of which two count the same direction.
+func apart(list []*record.Definition, o *Options) error {
+	taken := map[Direction]record.Name{}
+	for _, def := range list {
+		m, _, err := newMeasure(def, o)
+		if err != nil {
+			return err
+		}
+		for _, d := range m.directions() {
+			if o.Direction != AnyDirection && d != o.Direction {
+				continue
+			}
+			if before, ok := taken[d]; ok {
+				return invalid("choose one with --table", "both %s and %s have the answer: together they would count twice", before, def.Name)
+			}
+			taken[d] = def.Name
+		}
+	}
+	return nil
 }
 
 // answers tells whether a table has what a question needs.
