@@ -125,6 +125,8 @@ func (o *Options) complete() error {
 		return invalid("exclude, zero or refuse", "no gap policy %q", clip(string(o.Gaps)))
 	case ways > 1:
 		return invalid("choose one", "by, sum and groups exclude each other")
+	case o.Across && (o.Sum || len(o.Groups) > 0):
+		return invalid("sums and groups are across devices already", "across goes with kinds of objects only")
 	case o.Mix && o.Interval > 0:
 		return invalid("choose one", "--mix takes all lengths, --interval one")
 	case o.Mix && o.Gaps != Exclude:

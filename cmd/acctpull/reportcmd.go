@@ -142,9 +142,6 @@ func (a *app) reportKind(kind report.Kind, short, long, example string) *cobra.C
 		RunE:    func(c *cobra.Command, _ []string) error { return a.report(c.Context(), kind, &f) },
 	}
 	f.register(c.Flags(), kind)
-	c.MarkFlagsMutuallyExclusive("by", "sum", "groups")
-	c.MarkFlagsMutuallyExclusive("interval", "mix")
-	c.MarkFlagsMutuallyExclusive("across", "sum", "groups")
 	return c
 }
 
@@ -152,7 +149,7 @@ func (a *app) reportKind(kind report.Kind, short, long, example string) *cobra.C
 func (f *reportFlags) options(kind report.Kind) (o report.Options, err error) {
 	o = report.Options{Kind: kind, Across: f.across, Sum: f.sum, Filter: f.filter, Counters: f.counters, Scope: f.scope, Interval: f.interval, Mix: f.mix, Limit: f.limit}
 	if o.Window, err = f.window(); err != nil {
-		return o, err
+		return o, asUsage(err)
 	}
 	set := func(text string, parse func(string) error) {
 		if err == nil && text != "" {
