@@ -17,7 +17,7 @@ import (
 
 type proofFlags struct {
 	config, archive string
-	quiet           bool
+	narrow          []string
 	reading         readFlags
 }
 
@@ -53,6 +53,7 @@ Files whose meaning a profile told need the same --profile again, or -c.`,
 	}
 	verify.Flags().StringVarP(&f.config, "config", "c", "", "inventory `file` with the data directory and the profiles of devices")
 	verify.Flags().StringVar(&f.archive, "archive", "", "data `directory` of pull, or any directory with the accounting files below")
+	verify.Flags().StringArrayVar(&f.narrow, "counter32", nil, "`DEVICE:COLUMN=RATE`: a counter of 32 bits, as acctpull usage was told; may be repeated")
 	f.reading.registerMeaning(verify.Flags())
 	c.AddCommand(verify)
 	return c
@@ -109,6 +110,13 @@ func (a *app) printVerdict(v *report.Verdict) error {
 func (f *proofFlags) verification(ctx context.Context, a *app) (how report.Verification, err error) {
 	how = report.Verification{Catalogue: record.Builtin(), Identify: identify,
 		Archive: report.Archive{Dir: func(device string) string { return "devices/" + pull.DirName(device) }}}
+	for _, text := range f.narrow {
+		n, err := parseNarrow(text)
+		if err != nil {
+			return how, err
+		}
+		how.Narrow = append(how.Narrow, n)
+	}
 	if (f.config == "") == (f.archive == "") {
 		return how, usagef("the archive is the data directory of pull or serve, or a copy of it", "one of --archive DIR and -c FILE is needed")
 	}
