@@ -100,7 +100,11 @@ func (p *Proof) locate(ctx context.Context, a *Archive, v *Verdict, onFile func(
 				everything, err = a.names(ctx)
 			}
 			if err == nil {
-				at, _, err = a.find(ctx, &s, everything[s.File]) // others have files of this name too
+				var other string // a file of this name, which other devices have too
+				at, other, err = a.find(ctx, &s, everything[s.File])
+				if changed == "" && strings.Contains("/"+other, "/"+path.Base(dir)+"/") {
+					changed = other
+				}
 			}
 		}
 		switch {

@@ -26,7 +26,8 @@ func reported(t *testing.T) (files, dataset string) {
 		CounterMode: "forward-drop-count", Objects: 3, Meters: 2, Intervals: 72, Idle: -1}}); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, exitOK, nil, "export", files, "--out", dataset)
+	t.Chdir(dir)
+	expect(t, exitOK, nil, "export", "files", "--out", "./dataset")
 	def, _ := record.Builtin().Lookup("service-ingress-octets")
 	if _, err := usage.Refresh(context.Background(), usage.Options{Dataset: depot.NewDir(dataset), Scratch: filepath.Join(dataset, ".staging"), Tables: []*export.Table{export.Schema(def)}}); err != nil {
 		t.Fatal(err)
@@ -76,7 +77,7 @@ func TestReportCommands(t *testing.T) {
 	if err := os.WriteFile(names[2], data, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, exitFailed, []string{filepath.Base(names[2]), "does not hold"}, "proof", "verify", bill, "--archive", moved)
+	expect(t, exitFailed, []string{filepath.Base(names[2]), "was changed", "does not hold"}, "proof", "verify", bill, "--archive", moved)
 }
 
 // What is wrong with a command line or a file is said, with code 2.

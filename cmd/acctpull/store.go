@@ -215,7 +215,7 @@ func (s *store) forgotten(ctx context.Context) (string, error) {
 	if err != nil || !empty {
 		return "", err
 	}
-	for _, dir := range []string{s.path("devices"), s.path(s.dataset)} {
+	for _, dir := range []string{"devices", s.path(s.dataset)} {
 		for e, err := range s.depot.List(ctx, dir) {
 			if err != nil {
 				return "", err
