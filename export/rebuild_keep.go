@@ -5,9 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
-	"math/bits"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,8 +67,9 @@ func (r *rebuild) rewrite(h holder, kept int64) (err error) {
 	defer func() { err = errors.Join(err, temp.Abort()) }()
 	hash := sha256.New()
 	w := columns.NewWriter(io.MultiWriter(temp, hash), *f.Schema(), columns.WriterOptions{CreatedBy: r.x.o.createdBy()})
-	sum := newRowSum()
-	k, err := r.copyKept(f, w, sum)
+	digester := columns.NewDigester()
+	var sum columns.Digest
+	k, err := r.copyKept(f, w, digester, &sum)
 	if err != nil {
 		return err
 	}
@@ -84,7 +83,7 @@ func (r *rebuild) rewrite(h holder, kept int64) (err error) {
 		return err
 	}
 	digest := hex.EncodeToString(hash.Sum(nil))
-	if err := r.provePart(temp, digest, sum); err != nil {
+	if err := r.provePart(temp, digest, digester, sum); err != nil {
 		return err
 	}
 	return r.keep(temp, ledger.Output{SHA256: digest, Rows: kept, Record: h.Table, Date: h.Date}, h.Path)
@@ -100,7 +99,7 @@ type keeper struct {
 }
 
 // copyKept copies the rows that stay, in the order of the table, and adds them up.
-func (r *rebuild) copyKept(f *columns.File, w *columns.Writer, sum *rowSum) (_ *keeper, err error) {
+func (r *rebuild) copyKept(f *columns.File, w *columns.Writer, digester *columns.Digester, sum *columns.Digest) (_ *keeper, err error) {
 	schema := f.Schema()
 	k := &keeper{sources: sourceCounter{rows: map[Source]int64{}}, semantics: schema.Index("semantics")}
 	for i, name := range sourceColumns {
@@ -127,7 +126,7 @@ func (r *rebuild) copyKept(f *columns.File, w *columns.Writer, sum *rowSum) (_ *
 		}
 		pick(b, k.rows)
 		k.note(b)
-		sum.add(b)
+		digester.Add(sum, b)
 		if err := w.WriteRows(b); err != nil {
 			return nil, err
 		}
@@ -189,7 +188,7 @@ func (r *rebuild) metadataOf(f *columns.File, h holder, k *keeper) map[string]st
 }
 
 // provePart reads a staged file back from the disk: its bytes, and its rows.
-func (r *rebuild) provePart(temp *durable.File, digest string, want *rowSum) (err error) {
+func (r *rebuild) provePart(temp *durable.File, digest string, digester *columns.Digester, want columns.Digest) (err error) {
 	got, size, err := durable.Sum(temp.Path())
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
@@ -206,79 +205,14 @@ func (r *rebuild) provePart(temp *durable.File, digest string, want *rowSum) (er
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
-	sum := want.again()
-	s := f.Scan(columns.ScanOptions{})
-	for {
-		b, err := s.Next(r.ctx)
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return fmt.Errorf("read back: %w", err)
-		}
-		sum.add(b)
+	var sum columns.Digest
+	if err := digester.AddFile(r.ctx, &sum, f); err != nil {
+		return fmt.Errorf("read back: %w", err)
 	}
-	if !sum.equal(want) {
-		return fmt.Errorf("read back: %d rows that are not the %d of others in the data file", sum.rows, want.rows)
+	if sum != want {
+		return errors.New("read back: the rows are not those of others in the data file")
 	}
 	return nil
-}
-
-// rowSum is a sum over rows that does not depend on their order: equal sums are
-// equal multisets of rows, but for one chance in 2^64 if a bug of ours changes
-// some.
-type rowSum struct {
-	seed   maphash.Seed
-	rows   int64
-	lo, hi uint64
-	hashes []uint64 // of the rows of the batch
-	texts  []uint64
-}
-
-func newRowSum() *rowSum { return &rowSum{seed: maphash.MakeSeed()} }
-
-// again returns an empty sum that can be compared with s.
-func (s *rowSum) again() *rowSum { return &rowSum{seed: s.seed} }
-
-func (s *rowSum) equal(o *rowSum) bool { return s.rows == o.rows && s.lo == o.lo && s.hi == o.hi }
-
-// add adds the rows of a batch, whose columns are all of the table.
-func (s *rowSum) add(b *columns.Batch) {
-	s.hashes = slices.Grow(s.hashes[:0], b.Rows)[:b.Rows]
-	clear(s.hashes)
-	for i := range b.Columns {
-		s.column(&b.Columns[i], b.Rows)
-	}
-	for _, h := range s.hashes {
-		var carry uint64
-		s.lo, carry = bits.Add64(s.lo, h, 0)
-		s.hi += mix(h) + carry
-	}
-	s.rows += int64(b.Rows)
-}
-
-// nullHash stands for no value; the place of a column comes in by mixing.
-const nullHash = 0x6E756C6C
-
-func (s *rowSum) column(v *columns.Vector, rows int) {
-	text := v.IDs != nil
-	if text {
-		s.texts = slices.Grow(s.texts[:0], len(v.Texts))[:len(v.Texts)]
-		for i, t := range v.Texts {
-			s.texts[i] = maphash.String(s.seed, t)
-		}
-	}
-	for row := range rows {
-		value := uint64(nullHash)
-		if text {
-			if id := v.ID(row); id >= 0 {
-				value = s.texts[id]
-			}
-		} else if n, ok := v.Int(row); ok {
-			value = mix(uint64(n)+1) ^ 0x9E3779B97F4A7C15
-		}
-		s.hashes[row] = mix(s.hashes[row]*0x2545F4914F6CDD1D + value + 1)
-	}
 }
 
 // clearRebuild removes what a rebuild that is over left.
