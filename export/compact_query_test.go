@@ -12,7 +12,7 @@ import (
 
 // compactedMonth exports days of the realistic generator in batches of some hours
 // and compacts them.
-func compactedMonth(t testing.TB, days, objects, batches int) *Exporter {
+func compactedMonth(t testing.TB, days, objects, batches int) (*Exporter, CompactResult) {
 	t.Helper()
 	files := memFiles{}
 	x := newExporter(t, Options{Open: files.open})
@@ -33,15 +33,28 @@ func compactedMonth(t testing.TB, days, objects, batches int) *Exporter {
 		}
 		results = append(results, res)
 	}
-	compact(t, compaction(x, results...))
-	return x
+	return x, compact(t, compaction(x, results...))
 }
 
 // A filtered query on a compacted month reads only the row groups that can have
-// its rows: DuckDB's own profile says how many rows and files it scanned.
+// its rows: DuckDB's own profile says how many of them, and how many files and
+// bytes, it read. A row takes 10 bytes at most.
 func TestProofQueryReadsOnlyItsRowGroups(t *testing.T) {
 	days, objects := proofScale(2, 31), 110 // 126,720 rows a day: two row groups
-	x := compactedMonth(t, days, objects, 4)
+	x, res := compactedMonth(t, days, objects, 4)
+	rows, bytes := int64(0), int64(0)
+	for _, d := range res.Days {
+		rows += d.Rows()
+		for _, f := range d.Outputs {
+			bytes += f.Bytes
+		}
+	}
+	// 14 counters, as the generator makes them every five minutes.
+	if perRow := float64(bytes) / float64(rows); perRow > 10 || perRow < 1 {
+		t.Errorf("%.2f bytes a row", perRow)
+	} else {
+		t.Logf("%.2f bytes a row of 14 counters", perRow)
+	}
 	v := python(t, "duckdb", x.o.Dataset, `
 import duckdb, json
 con = duckdb.connect(); con.execute("SET TimeZone='UTC'; SET threads=1; SET enable_external_file_cache=false")

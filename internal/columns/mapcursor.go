@@ -47,10 +47,14 @@ func (c *cursor) nextMapPage() error {
 	if err := values.read(&c.values, c.r); err != nil {
 		return err
 	}
-	if keys.null > 0 && keys.null == values.null {
-		c.denseI = extend(c.denseI[:0], keys.null)
+	if keys.null > 0 && keys.null == values.null && len(keys.plain)+len(values.plain) == 0 {
+		if keys.null == c.rows { // nobody asks for the rows of a column that is all NULL
+			c.page.rows, c.page.left = c.rows, 0
+			return nil
+		}
+		c.denseI = grow(c.denseI, keys.null)
 		fill(c.denseI, null)
-		return c.beginRows(len(keys.plain) + len(values.plain))
+		return c.beginRows(0)
 	}
 	if len(keys.defs) != len(values.defs) || len(keys.defs) == 0 || keys.reps[0] != 0 {
 		return damaged("map page")
