@@ -401,4 +401,3 @@ func (m *merge) readOrigin(o *openRun) error {
 	}
 	return nil
 }
-

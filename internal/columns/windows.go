@@ -140,4 +140,3 @@ func (m *merge) addNumbers(f *keyField, s *slab, from, to int) {
 		}
 	}
 }
-
