@@ -110,9 +110,6 @@ type Point struct {
 	at int // of the caller, among the rows of one end
 }
 
-// has reports whether the point has counter i.
-func (p *Point) has(i int) bool { return p.Present[i/64]>>(i%64)&1 != 0 }
-
 // sameFields reports whether two points have the same counters in the same mode.
 func (p *Point) sameFields(o *Point) bool {
 	return p.Mode == o.Mode && slices.Equal(p.Present, o.Present)

@@ -188,9 +188,7 @@ func (r *reexport) run(ctx context.Context, res *rebuildResult) error {
 		return err
 	}
 	res.Chosen, res.Waiting = len(c.inputs), len(c.quarantined)
-	for _, f := range c.missing {
-		res.Files = append(res.Files, f)
-	}
+	res.Files = append(res.Files, c.missing...)
 	if res.DryRun {
 		return r.plan(ctx, c, res)
 	}

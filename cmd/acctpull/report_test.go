@@ -18,7 +18,7 @@ import (
 
 // reported makes a dataset with usage of a day, by the commands, and returns the
 // directory of the files and that of the dataset.
-func reported(t *testing.T) (files, dataset string) {
+func reportData(t *testing.T) (files, dataset string) {
 	t.Helper()
 	dir := t.TempDir()
 	files, dataset = filepath.Join(dir, "files"), filepath.Join(dir, "dataset")
@@ -37,7 +37,7 @@ func reported(t *testing.T) (files, dataset string) {
 
 // The commands answer in every format, and a bill is proved from files that were moved.
 func TestReportCommands(t *testing.T) {
-	files, dataset := reported(t)
+	files, dataset := reportData(t)
 	day := []string{"--dataset", dataset, "--from", "2026-01-02T00:05:00Z", "--to", "2026-01-02T18:00:00Z"}
 	expect(t, exitOK, []string{"gap policy exclude", "gen-0001", "gen-0002"}, append([]string{"report", "volume"}, day...)...)
 	expect(t, exitOK, []string{"percentile 95 by nearest rank", "bit/s"}, append([]string{"report", "p95", "--gaps", "refuse"}, day...)...)
