@@ -139,13 +139,14 @@ func hasData(ctx context.Context, d depot.Reader, t *Table) (bool, error) {
 	return false, nil
 }
 
-// CheckSidecars proves the documents in the root of a dataset, each by the digest
-// in its last line, and returns what is wrong by their names. One that is missing
+// CheckSidecars proves the documents in the root of a dataset, and the counts
+// that they are made from, each by the digest in its last line, and returns what is wrong by their names. One that is missing
 // is no mistake: the next export makes it.
 func CheckSidecars(ctx context.Context, dataset depot.Reader) map[string]error {
 	wrong := map[string]error{}
 	for name, digest := range map[string]durable.Digest{
 		catalogFile: catalogDigest, packageFile: packageDigest, dictionaryFile: markdownDigest, readmeFile: markdownDigest,
+		statisticsFile: statisticsDigest,
 	} {
 		if err := depot.CheckDigest(ctx, dataset, name, digest); err != nil && !isMissing(err) {
 			wrong[name] = &Error{Op: "check sidecar", Path: name, Err: err}

@@ -190,7 +190,7 @@ func (r *Report) Table() (header []string, rows [][]string) {
 		blank := !slices.ContainsFunc(r.Figures, func(f Figure) bool { return c.text(&f) != "" && c.text(&f) != "0" })
 		if !c.detail && !(blank && (c.name == "refused" || c.name == "missing" || c.name == "partial" || c.name == "direction")) {
 			shown = append(shown, c)
-			header = append(header, c.name)
+			header = append(header, strings.ToUpper(strings.ReplaceAll(c.name, "_", " ")))
 		}
 	}
 	for i := range r.Figures {

@@ -152,11 +152,18 @@ func (p *proofFleet) explain(v *verdict, d *simdevice.Device, f simdevice.TruthF
 	}
 }
 
+// records is what to select the rows of all record tables from. The usage tables
+// that the service makes beside them are no records.
+func (p *proofFleet) records() string {
+	return fmt.Sprintf("(select * from read_parquet('%s/*/v1/date=*/*.parquet', hive_partitioning=true, union_by_name=true, filename=true) where not contains(filename, '-usage/'))",
+		filepath.Join(p.data, "dataset"))
+}
+
 // dataset counts the rows by device, file and end of the interval.
 func (p *proofFleet) dataset() map[[2]string]map[int64]uint64 {
 	p.t.Helper()
 	all := map[[2]string]map[int64]uint64{}
-	from := fmt.Sprintf("read_parquet('%s/*/v1/date=*/*.parquet', hive_partitioning=true, union_by_name=true)", filepath.Join(p.data, "dataset"))
+	from := p.records()
 	for _, row := range duck(p.t, "select device, source_file, epoch_us(interval_end), count(*) from "+from+" group by all") {
 		k := [2]string{row[0], row[1]}
 		if all[k] == nil {
@@ -174,7 +181,7 @@ func (p *proofFleet) dataset() map[[2]string]map[int64]uint64 {
 // counters compares the sums of all counters.
 func (p *proofFleet) counters(want policy.Truth) {
 	p.t.Helper()
-	from := fmt.Sprintf("read_parquet('%s/*/v1/date=*/*.parquet', hive_partitioning=true, union_by_name=true)", filepath.Join(p.data, "dataset"))
+	from := p.records()
 	columns := slices.Sorted(maps.Keys(want.Sums))
 	query := "select count(*)"
 	for _, c := range columns {

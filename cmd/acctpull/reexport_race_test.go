@@ -42,8 +42,9 @@ def add(days, path, table):
     known = len([v for v in table.column(COUNTER).to_pylist() if v is not None]) if COUNTER in table.column_names else 0
     days[key] = (n + table.num_rows, c + known)
 def by_duckdb():
-    import duckdb
-    rows = duckdb.sql(f"select regexp_extract(filename, '/dataset/([^/]+)/', 1) || ' date=' || date, count(*), count({COUNTER}) from read_parquet('{config['root']}/*/v1/*/*.parquet', hive_partitioning=true, hive_types_autocast=false, union_by_name=true, filename=true) group by 1").fetchall()
+    import duckdb, glob
+    files = glob.glob(config["root"] + "/*/v1/*/*.parquet")
+    rows = duckdb.sql(f"select regexp_extract(filename, '/dataset/([^/]+)/', 1) || ' date=' || date, count(*), count({COUNTER}) from read_parquet({files}, hive_partitioning=true, hive_types_autocast=false, union_by_name=true, filename=true) group by 1").fetchall()
     return {d: (n, c) for d, n, c in rows}
 def by_pyarrow():
     import glob
@@ -288,7 +289,7 @@ func (r *rebuildRace) run(kills int) {
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() { defer close(ended); r.readers(stop) }()
 	k := newKiller(r.t, rand.New(rand.NewPCG(seed, 1)))
-	for n := 0; k.done < kills && !r.t.Failed(); n++ {
+	for n := 0; (k.done < kills || !r.heard()) && !r.t.Failed(); n++ {
 		r.use(n % 2)
 		k.run(r.rebuild()...)
 	}
@@ -307,11 +308,13 @@ func (r *rebuildRace) run(kills int) {
 	if got := r.read(); !maps.Equal(got, r.states[1]) {
 		r.t.Errorf("after another pull: %v\nwant %v", got, r.states[1])
 	}
-	for _, engine := range []string{"go", map[bool]string{true: "by_manifest", false: "by_duckdb"}[r.bucket]} {
-		if r.answers[engine] == 0 {
-			r.t.Errorf("%s had no answer", engine)
-		}
-	}
+}
+
+// heard reports whether every kind of reader has had an answer.
+func (r *rebuildRace) heard() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.answers["go"] > 0 && r.answers[map[bool]string{true: "by_manifest", false: "by_duckdb"}[r.bucket]] > 0
 }
 
 // TestRebuildRaceProof: a profile is corrected, and the rows are rebuilt while
