@@ -41,8 +41,8 @@ func TestReportCommands(t *testing.T) {
 	day := []string{"--dataset", dataset, "--from", "2026-01-02T00:05:00Z", "--to", "2026-01-02T18:00:00Z"}
 	expect(t, exitOK, []string{"gap policy exclude", "gen-0001", "gen-0002"}, append([]string{"report", "volume"}, day...)...)
 	expect(t, exitOK, []string{"percentile 95 by nearest rank", "bit/s"}, append([]string{"report", "p95", "--gaps", "refuse"}, day...)...)
-	expect(t, exitOK, []string{"dropped", "percent"}, append([]string{"report", "drops", "--by", "class", "--limit", "3"}, day...)...)
-	expect(t, exitOK, []string{"peak_utilisation"}, append([]string{"report", "top", "--speed", "100k", "--over", "1%"}, day...)...)
+	expect(t, exitOK, []string{"DROPPED", "PERCENT"}, append([]string{"report", "drops", "--by", "class", "--limit", "3"}, day...)...)
+	expect(t, exitOK, []string{"PEAK UTILISATION"}, append([]string{"report", "top", "--speed", "100k", "--over", "1%"}, day...)...)
 	expect(t, exitOK, []string{"percentile_method", "\r\n"}, append([]string{"report", "p95", "--format", "csv"}, day...)...)
 	expect(t, exitPartly, []string{"refused"}, "report", "p95", "--gaps", "refuse", "--dataset", dataset, "--month", "2026-01")
 	expect(t, exitFailed, nil, "report", "volume", "--dataset", dataset, "--month", "2025-01")
