@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -125,7 +126,9 @@ func Compact(ctx context.Context, o CompactOptions) (res CompactResult, err erro
 		return res, err
 	}
 	days := o.plan(snapshot.Files)
-	if !o.DryRun && len(days) > 0 {
+	// What a kill left is removed also when nothing is due.
+	_, none := os.Stat(o.Staging)
+	if !o.DryRun && (len(days) > 0 || none == nil) {
 		lock, err := o.lock()
 		if err != nil {
 			return res, err

@@ -128,7 +128,7 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := time.Since(start) + 50*time.Millisecond
-	kills := proofScale(12, 300)
+	kills := proofScale(12, 100)
 	for range kills {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), crashEnv+"="+dir)

@@ -12,7 +12,6 @@ import (
 
 	"acctpull/export"
 	"acctpull/internal/depot"
-	"acctpull/internal/durable"
 	"acctpull/ledger"
 )
 
@@ -120,21 +119,10 @@ func (a *app) compact(ctx context.Context, f compactFlags) error {
 	})
 }
 
-// compactDataset compacts a dataset. dir is its local directory; of two processes
-// that do it at once one is refused.
-func (a *app) compactDataset(ctx context.Context, dataset depot.Depot, dir string, l *ledger.Ledger, o export.CompactOptions) (err error) {
+// compactDataset compacts a dataset. dir is its local directory.
+func (a *app) compactDataset(ctx context.Context, dataset depot.Depot, dir string, l *ledger.Ledger, o export.CompactOptions) error {
 	o.Dataset, o.Staging = dataset, filepath.Join(dir, compactDir)
 	o.Now, o.Version = a.pace.clock.Now(), buildVersion()
-	if !o.DryRun {
-		if err := durable.MkdirAll(o.Staging); err != nil {
-			return err
-		}
-		lock, err := durable.AcquireLock(filepath.Join(o.Staging, "lock"))
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, lock.Release()) }()
-	}
 	outputs, err := l.Outputs(ctx, "")
 	if err != nil {
 		return err
