@@ -180,8 +180,12 @@ func (l *Ledger) writeOnce(ctx context.Context, f func(*transaction) error) erro
 	}
 	if err := f(t); err != nil {
 		rb := rollback(tx)
-		if cause := context.Cause(ctx); cause != nil && errors.Is(err, sql.ErrTxDone) {
+		switch cause := context.Cause(ctx); {
+		case cause == nil:
+		case errors.Is(err, sql.ErrTxDone):
 			err = cause
+		default: // rows that the end of ctx closed under f have an error without a name
+			err = errors.Join(cause, err)
 		}
 		return errors.Join(err, rb)
 	}
