@@ -128,14 +128,14 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	whole := time.Since(start) + 50*time.Millisecond
-	kills := proofScale(12, 100)
+	kills, shorter := proofScale(12, 300), int64(proofScale(4, 12))
 	for range kills {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), crashEnv+"="+dir)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		after := time.Duration(rng.Int64N(int64(whole) / int64(min(kills, 12)/3)))
+		after := time.Duration(rng.Int64N(int64(whole) / shorter))
 		timer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait() // killed, or done
 		timer.Stop()

@@ -108,7 +108,7 @@ func (k *killer) run(args ...string) {
 func TestKillPull(t *testing.T) {
 	kills, perKill, first := 12, 8, 64
 	if proof() {
-		kills, perKill, first = 150, 12, 400
+		kills, perKill, first = 300, 12, 400
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -394,6 +394,17 @@ func (c *cursor) window(n int) (int, error) {
 	return n, nil
 }
 
+// present reads the levels of the next rows of a page that has both values and
+// NULL, and counts the values. ok is false if the page is damaged.
+func (c *cursor) present(n int) (valid int, ok bool) {
+	c.levels = grow(c.levels, n)
+	ok = c.page.levels.read(c.levels)
+	for _, l := range c.levels {
+		valid += int(l)
+	}
+	return valid, ok
+}
+
 // readInts reads the next rows of a numbers column. Null is what of them is
 // NULL; it reports whether any is.
 func (c *cursor) readInts(dst []int64, null []bool) (nulls bool, err error) {
@@ -412,12 +423,8 @@ func (c *cursor) readInts(dst []int64, null []bool) (nulls bool, err error) {
 			ok = p.delta.read(dst[:n])
 			clear(null[:n])
 		default:
-			c.levels = grow(c.levels, n)
-			ok = p.levels.read(c.levels)
-			valid := 0
-			for _, l := range c.levels {
-				valid += int(l)
-			}
+			var valid int
+			valid, ok = c.present(n)
 			c.dense = grow(c.dense, valid)
 			ok = ok && p.delta.read(c.dense)
 			at := 0
@@ -453,12 +460,8 @@ func (c *cursor) readIndexes(dst []int32) error {
 		case p.valid:
 			ok = p.idx.read(dst[:n])
 		default:
-			c.levels = grow(c.levels, n)
-			ok = p.levels.read(c.levels)
-			valid := 0
-			for _, l := range c.levels {
-				valid += int(l)
-			}
+			var valid int
+			valid, ok = c.present(n)
 			c.denseI = grow(c.denseI, valid)
 			ok = ok && p.idx.read(c.denseI)
 			at := 0
